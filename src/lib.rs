@@ -1,0 +1,8 @@
+//! Tidings: a gRPC task service that tells you every transition instead of being asked.
+//!
+//! A pure state machine decides ([`model`]), the store only compares and commits by revision
+//! ([`store`]), its feed only hints, and everything else is a small loop over those three.
+
+pub mod clock;
+pub mod model;
+pub mod proto;

@@ -1,0 +1,22 @@
+//! What a task is and what may happen to it: pure values and functions, no I/O.
+//!
+//! [`transition::TABLE`] is the whole state machine; [`Task::apply`] is the only way to move a task.
+
+pub mod batch;
+pub mod failure;
+pub mod id;
+pub mod outcome;
+pub mod retry;
+pub mod spec;
+pub mod status;
+pub mod task;
+pub mod transition;
+
+pub use batch::{Batch, Counts, ParkReason, Parked};
+pub use failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait};
+pub use id::{BatchId, IdRange, TaskId};
+pub use outcome::{Outcome, Usage};
+pub use spec::{Priority, Spec, Work};
+pub use status::Status;
+pub use task::{Charges, Fence, Task, WorkerId};
+pub use transition::{Cause, Event, Illegal, Transition};

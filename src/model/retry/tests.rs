@@ -1,0 +1,151 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::*;
+use crate::model::{BatchId, IdRange, ParkReason, Priority, Spec, Status, Work, WorkerId};
+
+const START: Timestamp = Timestamp(1_700_000_000_000);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn processing() -> Task {
+    let spec = Spec {
+        work: Work::Prompt { text: "p".into() },
+        custom_id: String::new(),
+        model: "m".into(),
+        priority: Priority::Normal,
+        timeout_ms: 1_000,
+        deadline: START + DAY,
+        not_before: None,
+        status_retention_ms: 1,
+        result_retention_ms: 1,
+        max_attempts: 5,
+        labels: BTreeMap::new(),
+        retry_of: None,
+        create_time: START,
+    };
+    let id = IdRange::new(START, 0, 1, 1).first;
+    let mut task = Task::new(id, BatchId::new(START, 0, 1), Arc::new(spec), 1);
+    acquire(&mut task, START);
+    task
+}
+
+fn acquire(task: &mut Task, now: Timestamp) {
+    let worker = WorkerId(1);
+    task.apply(Event::Acquired { worker }, now).unwrap();
+}
+
+fn failed(code: ErrorCode, recourse: Recourse) -> Failed {
+    Failed {
+        failure: Failure::new(code, "no"),
+        recourse,
+    }
+}
+
+fn retry(budget: Budget, wait: Wait) -> Recourse {
+    Recourse::Retry { budget, wait }
+}
+
+const BACKOFF: Wait = Wait::Backoff {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(8),
+};
+
+/// Fails the task in the same way until it ends, and answers with its last event and how many failures it took.
+fn until_it_ends(code: ErrorCode, recourse: Recourse) -> (Event, usize) {
+    let (mut task, mut now) = (processing(), START);
+    for count in 1.. {
+        let event = after_failure(&task, failed(code, recourse), now, 0.5);
+        if let Event::Retried { due, .. } = &event {
+            now = *due;
+        }
+        task.apply(event.clone(), now).unwrap();
+        if task.status().is_terminal() {
+            return (event, count);
+        }
+        acquire(&mut task, now);
+    }
+    unreachable!("a count does not end")
+}
+
+#[test]
+fn each_budget_ends_where_it_should() {
+    let code = ErrorCode::UpstreamError;
+    for (budget, most) in [
+        (Budget::Attempts, 5),
+        (Budget::Ambiguous, 2),
+        (Budget::AttemptsAndAmbiguous, 2),
+        (Budget::Overload, 20),
+    ] {
+        let (event, count) = until_it_ends(code, retry(budget, BACKOFF));
+        assert!(matches!(event, Event::Failed(failure) if failure.code == code));
+        assert_eq!(count, most, "{budget:?}");
+    }
+}
+
+#[test]
+fn a_day_of_rate_limits_or_of_an_upstream_that_is_away_fails_no_task() {
+    let waits = [
+        (ErrorCode::RateLimited, Wait::Told(Duration::from_secs(3))),
+        (ErrorCode::UpstreamUnreachable, BACKOFF),
+    ];
+    for (code, wait) in waits {
+        let (mut task, mut now) = (processing(), START);
+        while now < START + DAY {
+            let event = after_failure(&task, failed(code, retry(Budget::Time, wait)), now, 0.5);
+            let Event::Retried { due, .. } = &event else {
+                panic!("{code:?} ended the task: {event:?}");
+            };
+            now = *due;
+            task.apply(event, now).unwrap();
+            assert_eq!(task.failures.len(), 1, "the same failure is kept once");
+            acquire(&mut task, now);
+        }
+        assert_eq!(task.charges.failures + task.charges.ambiguous, 0);
+    }
+}
+
+#[test]
+fn what_the_upstream_tells_is_waited_at_least() {
+    let told = Duration::from_secs(7);
+    let recourse = retry(Budget::Time, Wait::Told(told));
+    for jitter in [0.0, 0.5, 1.0] {
+        let event = after_failure(
+            &processing(),
+            failed(ErrorCode::RateLimited, recourse),
+            START,
+            jitter,
+        );
+        let Event::Retried { due, .. } = event else {
+            panic!("{event:?}");
+        };
+        let waited = due.since(START);
+        assert!(waited >= told && waited <= told.mul_f64(1.1), "{waited:?}");
+    }
+}
+
+#[test]
+fn no_money_parks_and_an_invalid_request_ends() {
+    let parked = failed(
+        ErrorCode::QuotaExhausted,
+        Recourse::Park(ParkReason::QuotaExhausted),
+    );
+    let event = after_failure(&processing(), parked, START, 0.5);
+    assert!(matches!(event, Event::Parked { .. }));
+    let invalid = failed(ErrorCode::InvalidRequest, Recourse::Never);
+    let event = after_failure(&processing(), invalid, START, 0.5);
+    assert!(matches!(event, Event::Failed(_)));
+}
+
+#[test]
+fn a_third_lost_worker_is_poison() {
+    let mut task = processing();
+    for _ in 1..MAX_CRASHES {
+        let event = after_lost_worker(&task);
+        assert!(matches!(event, Event::LeaseExpired(_)));
+        task.apply(event, START).unwrap();
+        acquire(&mut task, START);
+    }
+    task.apply(after_lost_worker(&task), START).unwrap();
+    assert_eq!(task.status(), Status::Error);
+    assert_eq!(task.error().unwrap().code, ErrorCode::WorkerLost);
+    assert!(task.error().unwrap().maybe_billed);
+}

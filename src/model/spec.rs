@@ -1,0 +1,137 @@
+//! The immutable part of a task: what to do, and under which terms.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::id::TaskId;
+use crate::clock::Timestamp;
+
+/// What to do and under which terms; every default is already filled in.
+#[derive(Clone, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub struct Spec {
+    /// What to do.
+    #[n(0)]
+    pub work: Work,
+    /// The submitter's own name for the task; empty for none.
+    #[n(1)]
+    pub custom_id: String,
+    /// The model asked for; empty for functions.
+    #[n(2)]
+    pub model: String,
+    /// Which waiting task starts first.
+    #[n(3)]
+    pub priority: Priority,
+    /// Milliseconds one attempt may take.
+    #[n(4)]
+    pub timeout_ms: u64,
+    /// The instant after which the task neither starts nor goes on.
+    #[n(5)]
+    pub deadline: Timestamp,
+    /// The instant before which it does not start.
+    #[n(6)]
+    pub not_before: Option<Timestamp>,
+    /// Milliseconds the finished task keeps its history.
+    #[n(7)]
+    pub status_retention_ms: u64,
+    /// Milliseconds the finished task is kept; not below `status_retention_ms`.
+    #[n(8)]
+    pub result_retention_ms: u64,
+    /// Upstream failures the task survives, counting the last.
+    #[n(9)]
+    pub max_attempts: u32,
+    /// The submitter's labels.
+    #[n(10)]
+    pub labels: BTreeMap<String, String>,
+    /// The failed task that this one repeats.
+    #[n(11)]
+    pub retry_of: Option<TaskId>,
+    /// When the task was accepted.
+    #[n(12)]
+    pub create_time: Timestamp,
+}
+
+impl Spec {
+    /// How long one attempt may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub enum Work {
+    /// A chat completion with one user message.
+    #[n(0)]
+    Prompt {
+        /// The message, passed on byte for byte.
+        #[n(0)]
+        text: String,
+    },
+    /// A request to the upstream, passed on byte for byte.
+    #[n(1)]
+    Request {
+        /// Path below the upstream's base URL, with its leading slash.
+        #[n(0)]
+        path: String,
+        /// The JSON body.
+        #[n(1)]
+        body: String,
+    },
+    /// A function registered in the worker's process.
+    #[n(2)]
+    Function {
+        /// Its name.
+        #[n(0)]
+        name: String,
+        /// Its arguments, JSON.
+        #[n(1)]
+        arguments: String,
+    },
+}
+
+impl Work {
+    /// Whether running it spends money at an upstream.
+    pub fn is_upstream(&self) -> bool {
+        !matches!(self, Work::Function { .. })
+    }
+}
+
+/// Which waiting task starts first. The numbers are those of the wire and of stored records.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    minicbor::Encode,
+    minicbor::Decode,
+)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Priority {
+    /// When nothing else waits.
+    #[n(1)]
+    Low = 1,
+    /// The default.
+    #[default]
+    #[n(2)]
+    Normal = 2,
+    /// Before everything else.
+    #[n(3)]
+    High = 3,
+}
+
+impl Priority {
+    /// Every priority, most urgent first.
+    pub const URGENT_FIRST: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+    /// The priority with this number, if there is one.
+    pub fn from_code(code: u8) -> Option<Priority> {
+        Priority::URGENT_FIRST
+            .into_iter()
+            .find(|priority| *priority as u8 == code)
+    }
+}

@@ -1,0 +1,258 @@
+//! A task: its spec, where it stands, and how it came there.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{
+    failure::{ErrorCode, Failure},
+    id::{BatchId, TaskId},
+    outcome::Outcome,
+    spec::{Spec, Work},
+    status::Status,
+    transition::{Cause, Event, Illegal, Transition, next},
+};
+use crate::clock::Timestamp;
+
+/// A task as it stands.
+///
+/// The history is the truth: status, revision and attempt are those of its last transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The batch it belongs to.
+    pub batch_id: BatchId,
+    /// What to do.
+    pub spec: Arc<Spec>,
+    /// Changes only when a failover lost writes.
+    pub epoch: u32,
+    /// Every transition so far, the first at revision 1. Never empty.
+    pub history: Vec<Transition>,
+    /// While queued: the earliest start.
+    pub due: Timestamp,
+    /// What the attempts so far were charged to.
+    pub charges: Charges,
+    /// Failures so far, oldest first; the last one is final when the status is error.
+    pub failures: Vec<Failure>,
+    /// The answer; set when the status is completed.
+    pub outcome: Option<Arc<Outcome>>,
+    /// 0 to 100.
+    pub progress: u8,
+}
+
+impl Task {
+    /// A task just submitted: queued, at revision 1.
+    pub fn new(id: TaskId, batch_id: BatchId, spec: Arc<Spec>, epoch: u32) -> Self {
+        let submitted = Transition {
+            at: spec.create_time,
+            status: Status::Queued,
+            cause: Cause::Submitted,
+            attempt: 0,
+            worker: None,
+        };
+        Task {
+            id,
+            batch_id,
+            epoch,
+            history: vec![submitted],
+            due: spec.not_before.unwrap_or(spec.create_time),
+            charges: Charges::default(),
+            failures: Vec::new(),
+            outcome: None,
+            progress: 0,
+            spec,
+        }
+    }
+
+    /// The last transition.
+    #[expect(clippy::expect_used, reason = "`new` and every decoder put one in")]
+    pub fn last(&self) -> &Transition {
+        self.history.last().expect("a task has a first transition")
+    }
+
+    /// Where the task stands.
+    pub fn status(&self) -> Status {
+        self.last().status
+    }
+
+    /// How many transitions there were.
+    pub fn revision(&self) -> u64 {
+        self.history.len() as u64
+    }
+
+    /// How often a worker acquired the task.
+    pub fn attempt(&self) -> u32 {
+        self.last().attempt
+    }
+
+    /// What a commit compares: whoever holds the present fence may move the task.
+    pub fn fence(&self) -> Fence {
+        Fence {
+            epoch: self.epoch,
+            revision: self.revision(),
+        }
+    }
+
+    /// Moves the task by one transition. Nothing else does.
+    ///
+    /// # Errors
+    /// The table does not allow the event in the present status; the task is unchanged.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<(), Illegal> {
+        let (from, cause) = (self.status(), event.cause());
+        let status = next(from, cause).ok_or(Illegal { from, cause })?;
+        let last = *self.last();
+        let mut transition = Transition {
+            at: now.max(last.at),
+            status,
+            cause,
+            attempt: last.attempt,
+            worker: None,
+        };
+        if status == Status::Queued {
+            self.due = transition.at;
+            self.progress = 0;
+        }
+        match event {
+            Event::Acquired { worker } => {
+                transition.attempt += 1;
+                transition.worker = Some(worker);
+            }
+            Event::Succeeded(outcome) => {
+                self.outcome = Some(Arc::from(outcome));
+                self.progress = 100;
+            }
+            Event::Retried {
+                failure,
+                due,
+                charges,
+            } => {
+                self.due = due;
+                self.charges = charges;
+                self.failed(failure);
+            }
+            Event::LeaseExpired(failure) | Event::Poisoned(failure) => {
+                self.charges.crashes += 1;
+                self.failed(failure);
+            }
+            Event::Failed(failure)
+            | Event::Parked { failure, .. }
+            | Event::DeadlinePassed(failure) => self.failed(failure),
+            Event::Released | Event::CancelRequested => {}
+        }
+        self.history.push(transition);
+        Ok(())
+    }
+
+    fn failed(&mut self, mut failure: Failure) {
+        if self.status() == Status::Processing {
+            failure.attempt = self.attempt();
+        }
+        // A task may wait hundreds of times for the same reason; telling it once is enough.
+        let same = |last: &mut Failure| failure.code.passes() && last.code == failure.code;
+        self.failures.pop_if(same);
+        self.failures.push(failure);
+    }
+
+    /// The final failure of a task in error.
+    pub fn error(&self) -> Option<&Failure> {
+        self.failures
+            .last()
+            .filter(|_| self.status() == Status::Error)
+    }
+
+    /// When the task became terminal.
+    pub fn end_time(&self) -> Option<Timestamp> {
+        let last = self.last();
+        last.status.is_terminal().then_some(last.at)
+    }
+
+    /// When the finished task is to be removed.
+    pub fn expire_time(&self) -> Option<Timestamp> {
+        self.end_time()
+            .map(|end| end + Duration::from_millis(self.spec.result_retention_ms))
+    }
+
+    /// Whether the history is past its retention, so that only the last state may be told.
+    pub fn is_compacted(&self, now: Timestamp) -> bool {
+        let keep = Duration::from_millis(self.spec.status_retention_ms);
+        self.end_time().is_some_and(|end| now >= end + keep)
+    }
+
+    /// Whether the latest failure was a rate limit that is being waited out.
+    pub fn is_throttled(&self) -> bool {
+        self.failures
+            .last()
+            .is_some_and(|failure| failure.code == ErrorCode::RateLimited)
+            && self.last().cause == Cause::Retried
+    }
+
+    /// Bytes of its input and its answer: what makes one task heavier than another.
+    pub fn weight(&self) -> usize {
+        let input = match &self.spec.work {
+            Work::Prompt { text } => text.len(),
+            Work::Request { body, .. } => body.len(),
+            Work::Function { arguments, .. } => arguments.len(),
+        };
+        let answer = self.outcome.as_ref();
+        input + answer.map_or(0, |answer| answer.text.len() + answer.body.len())
+    }
+
+    /// The failure of a task whose deadline has passed: it names what held the task up.
+    pub fn deadline_failure(&self) -> Failure {
+        if self.is_throttled() {
+            return Failure::new(
+                ErrorCode::DeadlineExceededThrottled,
+                "the deadline passed while the upstream's rate limit held the task back; \
+                 submit with a later deadline or fewer tasks at a time",
+            );
+        }
+        Failure::new(
+            ErrorCode::DeadlineExceeded,
+            "the deadline passed before the task was done; submit with a later deadline",
+        )
+    }
+}
+
+/// What a commit compares before it writes: a task's epoch and revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence {
+    /// The store's epoch.
+    pub epoch: u32,
+    /// The task's revision.
+    pub revision: u64,
+}
+
+/// What the attempts of a task were charged to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub struct Charges {
+    /// Failures the upstream answered with.
+    #[n(0)]
+    pub failures: u32,
+    /// Sends whose answer may exist.
+    #[n(1)]
+    pub ambiguous: u32,
+    /// Workers lost.
+    #[n(2)]
+    pub crashes: u32,
+    /// Times the upstream said it was overloaded.
+    #[n(3)]
+    pub overloads: u32,
+    /// Waits charged to time alone, for their backoff.
+    #[n(4)]
+    pub waits: u32,
+}
+
+/// Names one start of one worker process: drawn at random, so that no two are ever the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u64);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
