@@ -6,3 +6,4 @@
 pub mod clock;
 pub mod model;
 pub mod proto;
+pub mod store;

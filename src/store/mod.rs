@@ -1,0 +1,312 @@
+//! Where tasks live. A store compares and commits; it decides nothing.
+//!
+//! Every implementation keeps the numbered contract on [`Store`]; `tests/it/conformance` holds each to it.
+
+pub mod change;
+pub mod record;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::{
+    clock::Timestamp,
+    model::{Batch, BatchId, Fence, IdRange, Parked, Spec, Status, Task, TaskId, WorkerId},
+};
+
+pub use change::{Change, Moved, Note};
+
+/// How long an idempotency key answers with what it first made.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// How long the id of a removed task is still known to have existed, and a finished batch is kept after its last task.
+pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// Every how many starts one goes to the least urgent task waiting, so that no priority starves.
+pub const AGING_INTERVAL: u64 = 16;
+
+/// Where tasks live.
+///
+/// 1. **All or nothing.** A submit or the commit of one task happens whole or not at all, and is as durable as
+///    [`Info::durability`] says before the call returns.
+/// 2. **Compare by fence.** A commit writes only when the stored task is at [`Commit::fence`]; else it is a
+///    [`Verdict::Conflict`] and changes nothing. Committing the same task again is `Applied` again.
+/// 3. **A change and its indexes are one act**: record, queue, timers, batch counters and batch log move together.
+/// 4. **Read your writes.** What a call returned is seen by every later read on any process.
+/// 5. **Order.** `acquire` hands out by priority, then in order of submission within a partition; every
+///    [`AGING_INTERVAL`]th start takes the least urgent instead. A task given back by release or lease expiry goes
+///    to the head, one that is retried to the tail once it is due.
+/// 6. **Only queued, due, unparked tasks whose deadline has not passed are acquired**, each by one worker.
+/// 7. **Leases and timers run by the store's own clock**, [`Store::now`], not the caller's.
+/// 8. **Changes are hints.** They come after the write, may be lost or repeated, and a loss that the store notices is
+///    announced as [`Change::Gap`].
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// What this store is.
+    fn info(&self) -> Info;
+
+    /// The store's clock, as well as this process knows it.
+    fn now(&self) -> Timestamp;
+
+    /// Hears of changes from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Accepts tasks into a new or an open batch. With a key that was used before, answers what it first made.
+    async fn submit(&self, submission: Submission) -> Result<Accepted, Error>;
+
+    /// Takes up to `max` tasks for a worker, for the length of the lease.
+    async fn acquire(
+        &self,
+        worker: WorkerId,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Acquired, Error>;
+
+    /// Writes tasks that have been moved by one transition. Answers in order.
+    async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error>;
+
+    /// Extends leases and stores progress. Answers in order whether each is still held.
+    async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error>;
+
+    /// Up to `max` tasks that time has run out for: processing with an expired lease, or not terminal with a passed
+    /// deadline. Their commit still compares, with [`Commit::guard`].
+    async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error>;
+
+    /// Reads tasks. Answers in order.
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error>;
+
+    /// Reads a batch.
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, Error>;
+
+    /// Reads up to `max` entries of a batch's log from position `from`, and the batch as of the same instant.
+    async fn log(&self, id: BatchId, from: u64, max: usize) -> Result<Option<Log>, Error>;
+
+    /// Names up to `max` tasks of one batch, or of all batches newest first, from `cursor` on.
+    async fn list(
+        &self,
+        batch: Option<BatchId>,
+        cursor: Option<Cursor>,
+        max: usize,
+    ) -> Result<Listing, Error>;
+
+    /// Changes a batch as a whole. None when there is no such batch.
+    async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error>;
+
+    /// Removes what is past its retention, a bounded amount a call. Answers how much it removed.
+    async fn sweep(&self) -> Result<usize, Error>;
+
+    /// Counts what is stored; fails when the store is away.
+    async fn stats(&self) -> Result<Stats, Error>;
+}
+
+/// What a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// `embedded` or `redis`.
+    pub name: &'static str,
+    /// What a submit's reply may promise.
+    pub durability: Durability,
+    /// Over how many partitions ids are spread.
+    pub partitions: u16,
+    /// The present epoch.
+    pub epoch: u32,
+}
+
+/// How well accepted work is kept. The numbers are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// In the memory of the store's process.
+    Memory = 1,
+    /// On disk within a second.
+    FsyncEverySecond = 2,
+    /// On disk before the reply.
+    Fsync = 3,
+}
+
+/// Tasks to accept. All ids were chosen by the caller and lie in the batch's partition.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The batch must be there and open, or, when every spec has a `retry_of`, just be there. Else it is made new.
+    pub append: Append,
+    /// Whether more calls will follow. Not looked at for [`Append::Retry`].
+    pub keep_open: bool,
+    /// The ids of `specs`, in order.
+    pub ids: IdRange,
+    /// What to do; at least one.
+    pub specs: Vec<Arc<Spec>>,
+    /// Makes the call safe to repeat.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What a submission expects of its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// The batch is new.
+    New,
+    /// The batch is there and open.
+    Open,
+    /// The batch is there, open or closed, and stays as it is.
+    Retry,
+}
+
+/// A key under which a call may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The caller's key, with its tenant.
+    pub key: String,
+    /// Hash of the call's content.
+    pub hash: [u8; 32],
+}
+
+/// What a submission made, now or when its key was first used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The batch.
+    pub batch_id: BatchId,
+    /// The tasks.
+    pub ids: IdRange,
+}
+
+/// What `acquire` took.
+#[derive(Clone, Debug, Default)]
+pub struct Acquired {
+    /// The tasks, already processing.
+    pub tasks: Vec<Task>,
+    /// There may be more to take at once.
+    pub more: bool,
+    /// When the next waiting task becomes due, if the store knows of one.
+    pub next_due: Option<Timestamp>,
+}
+
+/// A task to write, moved by exactly one transition.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The task as it shall be.
+    pub task: Task,
+    /// The fence it had before.
+    pub fence: Fence,
+    /// The status it had before.
+    pub from: Status,
+    /// What must hold besides the fence.
+    pub guard: Guard,
+    /// Hold the batch back in the same act.
+    pub park: Option<Parked>,
+}
+
+/// What must hold besides the fence: time may have been given since the task was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing.
+    #[default]
+    None,
+    /// The task's lease has expired by the store's clock.
+    LeaseExpired,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Written.
+    Applied,
+    /// The task has moved on, or is gone; nothing was written.
+    Conflict,
+}
+
+/// A lease to extend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// The task.
+    pub id: TaskId,
+    /// The fence under which it is held.
+    pub fence: Fence,
+    /// 0 to 100.
+    pub progress: u8,
+}
+
+/// What is known of an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The task.
+    Found(Box<Task>),
+    /// Never accepted here, or long gone.
+    Missing,
+    /// Past its retention since less than [`TOMBSTONE_RETENTION`].
+    Expired,
+    /// Its record cannot be read.
+    Fault(String),
+}
+
+/// A piece of a batch's log: every transition of its tasks, in the order they were committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The transitions from the position asked for.
+    pub entries: Vec<Moved>,
+    /// How many entries the log has in all.
+    pub end: u64,
+    /// The batch as of `end`.
+    pub batch: Batch,
+}
+
+/// A page of ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The ids.
+    pub ids: Vec<TaskId>,
+    /// Where the next page starts; none after the last.
+    pub next: Option<Cursor>,
+}
+
+/// A place in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// In this batch,
+    pub batch: BatchId,
+    /// from the task with this number on, counted from 0 in order of submission.
+    pub offset: u64,
+}
+
+/// A change to a batch as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amendment {
+    /// Let a parked batch go on. Nothing happens to one that is not parked.
+    Resume,
+    /// Accept no more submits.
+    Close,
+}
+
+/// What a store holds, over all partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tasks that could start now.
+    pub ready: u64,
+    /// Tasks that wait for an instant.
+    pub delayed: u64,
+    /// Tasks in parked batches.
+    pub parked: u64,
+    /// Tasks held by workers.
+    pub processing: u64,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be reached or cannot answer now; the call may be repeated later.
+    #[error("reach the store: {0}")]
+    Unavailable(String),
+    /// The store has no room; nothing was written.
+    #[error("store more: {0}")]
+    Full(String),
+    /// The idempotency key was used before with other content.
+    #[error("reuse an idempotency key for other content")]
+    KeyReused,
+    /// There is no such batch.
+    #[error("find batch {0}")]
+    NoSuchBatch(BatchId),
+    /// The batch takes no more tasks.
+    #[error("add to batch {0}, which is closed")]
+    BatchClosed(BatchId),
+    /// What is stored cannot be read.
+    #[error("read a stored record: {0}")]
+    Corrupt(String),
+}

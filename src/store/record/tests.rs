@@ -1,0 +1,75 @@
+use super::*;
+use crate::model::{ErrorCode, Event, IdRange, Priority, Work};
+
+fn task() -> Task {
+    let now = Timestamp(1_700_000_000_000);
+    let ids = IdRange::new(now, 3, 99, 1);
+    let spec = Spec {
+        work: Work::Prompt {
+            text: " \u{0} 数 \n".into(),
+        },
+        custom_id: "mine".into(),
+        model: "m".into(),
+        priority: Priority::High,
+        timeout_ms: 1,
+        deadline: now,
+        not_before: None,
+        status_retention_ms: 2,
+        result_retention_ms: 3,
+        max_attempts: 4,
+        labels: [("k".into(), "v".into())].into(),
+        retry_of: Some(ids.first),
+        create_time: now,
+    };
+    Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
+}
+
+fn after_everything() -> Task {
+    let mut task = task();
+    let worker = WorkerId(42);
+    let failure = Failure::new(ErrorCode::UpstreamError, "no");
+    let events = [
+        Event::Acquired { worker },
+        Event::LeaseExpired(failure),
+        Event::Acquired { worker },
+        Event::Succeeded(Box::new(Outcome {
+            text: "yes".into(),
+            ..Outcome::default()
+        })),
+    ];
+    for event in events {
+        task.apply(event, Timestamp(1_700_000_000_001)).unwrap();
+    }
+    task
+}
+
+#[test]
+fn a_task_comes_back_as_it_was_written() {
+    for task in [task(), after_everything()] {
+        assert_eq!(decode(task.id, &encode(&task)), Ok(task.clone()));
+        let outcome = task.outcome.as_deref().map(encode_outcome);
+        let apart = decode_state(
+            task.id,
+            &encode_state(&task),
+            &encode_spec(&task.spec),
+            outcome.as_deref(),
+        );
+        assert_eq!(apart, Ok(task));
+    }
+}
+
+#[test]
+fn a_record_cut_anywhere_is_a_fault_and_never_a_panic() {
+    let task = after_everything();
+    let bytes = encode(&task);
+    for length in 0..bytes.len() {
+        assert!(decode(task.id, &bytes[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn a_record_of_another_format_is_a_fault() {
+    let mut bytes = encode(&task());
+    bytes[14] = 9;
+    assert!(decode(task().id, &bytes).is_err());
+}
