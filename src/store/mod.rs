@@ -3,6 +3,7 @@
 //! Every implementation keeps the numbered contract on [`Store`]; `tests/it/conformance` holds each to it.
 
 pub mod change;
+pub mod embedded;
 pub mod record;
 
 use std::{fmt, sync::Arc, time::Duration};

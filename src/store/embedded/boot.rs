@@ -1,0 +1,117 @@
+//! Rebuilding the writer's memory from disk.
+
+use super::{
+    disk::{BatchRecord, corrupt, read_error},
+    index::{Live, Seat},
+    machine::Machine,
+};
+use crate::{
+    model::{Fence, Priority, Status, Task, TaskId, retry},
+    store::{
+        Error,
+        record::{Fault, Head, from_cbor},
+    },
+};
+
+/// Tasks moved by one write while the store opens; bounds memory.
+const RECOVERY_GROUP: usize = 1_024;
+
+impl Machine {
+    /// Reads all live tasks and batches. A task found processing has lost its worker for certain: it is moved on,
+    /// durably, before anybody can ask.
+    pub(super) fn boot(&mut self) -> Result<(), Error> {
+        self.boot_batches()?;
+        let held = self.boot_tasks()?;
+        // Last to first, each to the head: they come out in order.
+        for group in held.rchunks(RECOVERY_GROUP) {
+            for id in group.iter().rev() {
+                self.recover(*id)?;
+            }
+            self.flush().map_err(write_error)?;
+            self.next_group();
+        }
+        Ok(())
+    }
+
+    fn boot_batches(&mut self) -> Result<(), Error> {
+        for entry in self.disk.batch.iter() {
+            let bytes = entry.value().map_err(read_error)?;
+            let record: BatchRecord = from_cbor(&bytes, "batch").map_err(corrupt)?;
+            if record.batch.is_done() {
+                continue;
+            }
+            if record.batch.parked.is_some() {
+                self.index.park(record.batch.id);
+            }
+            self.batches.insert(record.batch.id, record);
+        }
+        Ok(())
+    }
+
+    /// Queues what is queued, in order of submission as the ids tell it; answers what was processing.
+    fn boot_tasks(&mut self) -> Result<Vec<TaskId>, Error> {
+        let disk = self.disk.clone();
+        let now = self.now();
+        let mut held = Vec::new();
+        for entry in disk.state.iter() {
+            let (key, bytes) = entry.into_inner().map_err(read_error)?;
+            let id = <[u8; 16]>::try_from(&key[..])
+                .map(TaskId::from_bytes)
+                .map_err(|_| Error::Corrupt("a task's key does not have 16 bytes".into()))?;
+            // The head alone: most tasks of a long-lived store are terminal, and need not be decoded.
+            let head = Head::decode(&bytes).map_err(|fault| unreadable(id, &fault))?;
+            if head.status.is_terminal() {
+                continue;
+            }
+            let live = live(id, &head)?;
+            self.index.queue(id, live, Seat::Tail, now);
+            if head.status == Status::Processing {
+                self.index.hold(id, live.fence, now);
+                held.push(id);
+            }
+        }
+        Ok(held)
+    }
+
+    fn recover(&mut self, id: TaskId) -> Result<(), Error> {
+        let now = self.now();
+        let mut task: Task = self.stored(id)?;
+        let Some(live) = self.index.get(id) else {
+            return Ok(());
+        };
+        task.apply(retry::after_lost_worker(&task), now)
+            .map_err(|illegal| Error::Corrupt(illegal.to_string()))?;
+        let head = self.index.reserve_head(1);
+        self.record(task.clone(), Some(Status::Processing))?;
+        self.requeue_or_end(&task, live, head, now);
+        Ok(())
+    }
+}
+
+fn live(id: TaskId, head: &Head) -> Result<Live, Error> {
+    let priority = Priority::from_code(head.priority)
+        .ok_or_else(|| Error::Corrupt(format!("the priority of task {id} is not known")))?;
+    let fence = Fence {
+        epoch: head.epoch,
+        revision: head.revision,
+    };
+    Ok(Live::new(
+        fence,
+        head.batch_id,
+        priority,
+        head.due,
+        head.deadline,
+    ))
+}
+
+fn unreadable(id: TaskId, fault: &Fault) -> Error {
+    Error::Corrupt(format!("the record of task {id}: {fault}"))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "fits `map_err`, which gives values"
+)]
+fn write_error(error: fjall::Error) -> Error {
+    Error::Unavailable(format!("the database cannot be written: {error}"))
+}

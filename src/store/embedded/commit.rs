@@ -1,0 +1,97 @@
+//! Writing tasks that have been moved.
+
+use super::{
+    disk::Expiry,
+    index::{Live, Seat},
+    machine::Machine,
+};
+use crate::{
+    clock::Timestamp,
+    model::{BatchId, Cause, Parked, Status, Task},
+    store::{Commit, Error, Guard, Verdict, record::encode_outcome},
+};
+
+impl Machine {
+    /// Writes each task that is still at its fence.
+    pub(super) fn commit(&mut self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
+        let now = self.now();
+        let head = self.index.reserve_head(commits.len());
+        (head..)
+            .zip(commits)
+            .map(|(seat, commit)| self.commit_one(commit, seat, now))
+            .collect()
+    }
+
+    fn commit_one(&mut self, commit: Commit, head: i64, now: Timestamp) -> Result<Verdict, Error> {
+        let live = self.index.get(commit.task.id);
+        let Some(live) = live.filter(|live| live.fence == commit.fence) else {
+            return self.repeated_commit(&commit);
+        };
+        let next = commit.task.revision() == commit.fence.revision + 1
+            && commit.task.epoch == commit.fence.epoch
+            && commit.task.batch_id == live.batch;
+        if !next || live.status() != commit.from || !holds(commit.guard, &live, now) {
+            return Ok(Verdict::Conflict);
+        }
+        let Commit {
+            task, from, park, ..
+        } = commit;
+        if let Some(parked) = park {
+            self.park(task.batch_id, parked)?;
+        }
+        self.record(task.clone(), Some(from))?;
+        self.requeue_or_end(&task, live, head, now);
+        Ok(Verdict::Applied)
+    }
+
+    /// The same commit again is `Applied` again; any other at an old fence is a conflict.
+    fn repeated_commit(&self, commit: &Commit) -> Result<Verdict, Error> {
+        match self.task(commit.task.id) {
+            Ok(Some(stored)) if stored == commit.task => Ok(Verdict::Applied),
+            Ok(_) | Err(Error::Corrupt(_)) => Ok(Verdict::Conflict),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves a task in the index as its last transition says, and keeps its outcome.
+    pub(super) fn requeue_or_end(&mut self, task: &Task, live: Live, head: i64, now: Timestamp) {
+        if task.status() == Status::Queued {
+            let seat = match task.last().cause {
+                Cause::Released | Cause::LeaseExpired => Seat::At(head),
+                _ => Seat::Tail,
+            };
+            let live = live.moved(task.fence(), task.due);
+            self.index.queue(task.id, live, seat, now);
+            return;
+        }
+        self.index.remove(task.id);
+        let writes = &mut self.overlay.writes;
+        if let Some(outcome) = &task.outcome {
+            let bytes = encode_outcome(outcome);
+            writes.insert(&self.disk.outcome, task.id.as_bytes(), bytes);
+        }
+        if let Some(time) = task.expire_time() {
+            Expiry::Task(task.id).put(&self.disk, writes, time);
+        }
+    }
+
+    /// Holds a batch back, unless it is held back already: the first reason is the one to mend.
+    fn park(&mut self, id: BatchId, parked: Parked) -> Result<(), Error> {
+        if let Some(record) = self.batch(id)?
+            && record.batch.parked.is_none()
+        {
+            record.batch.parked = Some(parked);
+            self.index.park(id);
+            self.overlay.batches.insert(id);
+            self.overlay.amended.push(id);
+        }
+        Ok(())
+    }
+}
+
+fn holds(guard: Guard, live: &Live, now: Timestamp) -> bool {
+    match guard {
+        Guard::None => true,
+        Guard::LeaseExpired => live.lease().is_some_and(|lease| lease <= now),
+    }
+}

@@ -1,0 +1,217 @@
+//! The writer's state: the index of live tasks, the live batches, and the changes not yet written. Every request is a
+//! method here or in `submit`, `acquire`, `commit` and `sweep`; each either changes nothing or is done whole.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Progress,
+    disk::{BatchRecord, Disk, Expiry},
+    index::Index,
+    overlay::Overlay,
+    read::View,
+    vigil::Vigil,
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    model::{Batch, BatchId, Status, Task, TaskId},
+    store::{Amendment, Error, Moved, Note, Renewal, Stats},
+};
+
+/// What the writer owns.
+pub(super) struct Machine {
+    pub(super) disk: Arc<Disk>,
+    pub(super) index: Index,
+    pub(super) overlay: Overlay,
+    pub(super) vigil: Vigil,
+    pub(super) epoch: u32,
+    /// Batches that are not done, and those that the present group looked at.
+    pub(super) batches: HashMap<BatchId, BatchRecord>,
+    pub(super) progress: Progress,
+    commit_seq: u64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Machine {
+    /// A machine that knows of nothing yet.
+    pub(super) fn new(
+        disk: Arc<Disk>,
+        vigil: Vigil,
+        clock: Arc<dyn Clock>,
+        progress: Progress,
+    ) -> Result<Machine, Error> {
+        let epoch = disk.number("epoch")?.unwrap_or(1);
+        Ok(Machine {
+            index: Index::default(),
+            overlay: Overlay::new(&disk),
+            batches: HashMap::new(),
+            epoch: u32::try_from(epoch)
+                .map_err(|_| Error::Corrupt(format!("epoch {epoch} is out of range")))?,
+            commit_seq: disk.number("commit_seq")?.unwrap_or(0),
+            disk,
+            vigil,
+            progress,
+            clock,
+        })
+    }
+
+    /// The store's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A task as it now is; none when it is unknown.
+    pub(super) fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
+        match self.overlay.tasks.get(&id) {
+            Some(task) => Ok(Some(task.clone())),
+            None => View::new(&self.disk).task(id),
+        }
+    }
+
+    /// A batch that is not past its retention, to change or to look at.
+    pub(super) fn batch(&mut self, id: BatchId) -> Result<Option<&mut BatchRecord>, Error> {
+        let now = self.now();
+        match self.batches.entry(id) {
+            Entry::Occupied(entry) => {
+                let record = entry.into_mut();
+                Ok((!record.is_expired(now)).then_some(record))
+            }
+            Entry::Vacant(entry) => match View::new(&self.disk).batch(id, now)? {
+                Some(record) => {
+                    // Names it for the end of the group, when done batches leave memory again.
+                    self.overlay.batches.insert(id);
+                    Ok(Some(entry.insert(record)))
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Takes note of a task's last transition: record, log, announcement and its batch's counters.
+    /// The queues are the caller's part.
+    pub(super) fn record(&mut self, task: Task, from: Option<Status>) -> Result<(), Error> {
+        let missing = || Error::Corrupt(format!("the batch of task {} is missing", task.id));
+        let status = task.status();
+        if !self.batches.contains_key(&task.batch_id) {
+            self.batch(task.batch_id)?;
+        }
+        // Whatever the clock says, the batch of a task that moves is not past its retention.
+        let record = self.batches.get_mut(&task.batch_id).ok_or_else(missing)?;
+        let position = record.log_end;
+        record.log_end += 1;
+        record.batch.counts.shift(from, status);
+        if let (Some(end), Some(expire)) = (task.end_time(), task.expire_time()) {
+            record.batch.last_end_time = record.batch.last_end_time.max(Some(end));
+            record.keep_until = record.keep_until.max(expire);
+            if let Some(outcome) = &task.outcome {
+                record.batch.usage.add(&outcome.usage);
+            }
+        }
+        let moved = Moved {
+            task: task.id,
+            batch: task.batch_id,
+            revision: task.revision(),
+            status,
+        };
+        self.overlay.batches.insert(task.batch_id);
+        self.overlay.log(moved, position);
+        self.progress.write().remove(&task.id);
+        if status.is_terminal() {
+            self.schedule_removal(task.batch_id);
+        }
+        self.overlay.tasks.insert(task.id, task);
+        Ok(())
+    }
+
+    /// Makes sure that a batch which may just have become done is removed one day.
+    pub(super) fn schedule_removal(&mut self, id: BatchId) {
+        let time = self.batches.get(&id).and_then(BatchRecord::expire_time);
+        if let Some(time) = time {
+            Expiry::Batch(id).put(&self.disk, &mut self.overlay.writes, time);
+        }
+    }
+
+    /// Extends leases and remembers progress; nothing of it outlives the process, and nothing needs to: a restart
+    /// ends every lease.
+    pub(super) fn renew(&mut self, renewals: &[Renewal], lease: Duration) -> Vec<bool> {
+        let until = self.now() + lease;
+        let held = renewals.iter().map(|renewal| {
+            let live = self.index.get(renewal.id);
+            let held = live.is_some_and(|live| {
+                live.fence == renewal.fence && live.status() == Status::Processing
+            });
+            if held {
+                self.index.hold(renewal.id, renewal.fence, until);
+                let noted = (renewal.fence.revision, renewal.progress.min(100));
+                let before = self.progress.write().insert(renewal.id, noted);
+                if before.map_or(0, |(_, progress)| progress) != noted.1 {
+                    self.overlay.notes.push(Note {
+                        task: renewal.id,
+                        progress: noted.1,
+                    });
+                }
+            }
+            held
+        });
+        held.collect()
+    }
+
+    /// Changes a batch as a whole.
+    pub(super) fn amend(
+        &mut self,
+        id: BatchId,
+        amendment: Amendment,
+    ) -> Result<Option<Batch>, Error> {
+        let now = self.now();
+        let Some(record) = self.batch(id)? else {
+            return Ok(None);
+        };
+        let batch = &mut record.batch;
+        let changed = match amendment {
+            Amendment::Resume => batch.parked.take().is_some(),
+            Amendment::Close => std::mem::replace(&mut batch.open, false),
+        };
+        let batch = batch.clone();
+        if changed {
+            match amendment {
+                Amendment::Resume => self.index.resume(id, now),
+                Amendment::Close => self.schedule_removal(id),
+            }
+            self.overlay.batches.insert(id);
+            self.overlay.amended.push(id);
+        }
+        Ok(Some(batch))
+    }
+
+    /// Counts.
+    pub(super) fn stats(&mut self) -> Stats {
+        self.index.promote(self.now());
+        self.index.stats()
+    }
+
+    /// Writes the group's changes, if there are any. Answers whether there were.
+    pub(super) fn flush(&mut self) -> Result<bool, fjall::Error> {
+        let dirty = self.overlay.is_dirty();
+        if dirty {
+            self.commit_seq += 1;
+            self.overlay
+                .write(&self.disk, self.commit_seq, &self.batches)?;
+            self.vigil.acked(self.commit_seq)?;
+        }
+        Ok(dirty)
+    }
+
+    /// Starts the next group; answers the changes of the last one.
+    pub(super) fn next_group(&mut self) -> Overlay {
+        let last = std::mem::replace(&mut self.overlay, Overlay::new(&self.disk));
+        for id in &last.batches {
+            if self.batches.get(id).is_some_and(|it| it.batch.is_done()) {
+                self.batches.remove(id);
+            }
+        }
+        last
+    }
+}

@@ -1,0 +1,297 @@
+//! Tasks in a directory of this machine: the default, which needs no server.
+//!
+//! One writer thread owns all that changes (`machine`); its requests are grouped into durable writes
+//! (`writer`). Reads go straight to the database (`read`). Payloads stay on disk: of a live task memory holds
+//! only what its queue needs (`index`), of a terminal one nothing.
+
+mod acquire;
+mod boot;
+mod commit;
+mod disk;
+mod index;
+mod machine;
+mod open;
+mod overlay;
+mod read;
+mod submit;
+mod sweep;
+mod vigil;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    model::{Batch, BatchId, Task, TaskId, WorkerId},
+    store::{
+        Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing,
+        Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+    },
+};
+
+use disk::Disk;
+use machine::Machine;
+use read::View;
+use submit::Prepared;
+use writer::{Health, Request, Writer};
+
+pub use open::OpenError;
+
+/// Requests that may wait for the writer; more wait with their callers.
+const QUEUE_LEN: usize = 4_096;
+/// Changes that a slow listener may be behind before it is told of a gap.
+const CHANGES_LEN: usize = 4_096;
+/// Reads of so few records take microseconds, from memory or the page cache; more are kept off the async threads.
+const INLINE_READS: usize = 32;
+
+/// Progress of processing tasks: the revision it belongs to, and the percentage.
+type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
+
+/// Where the store lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The directory; made when it is not there. One process serves a directory.
+    pub path: PathBuf,
+}
+
+/// A store in a directory.
+pub struct EmbeddedStore {
+    info: Info,
+    clock: Arc<dyn Clock>,
+    changes: broadcast::Sender<Change>,
+    health: Arc<Health>,
+    progress: Progress,
+    /// None once closed.
+    open: RwLock<Option<Open>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Clone)]
+struct Open {
+    disk: Arc<Disk>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store, making it when there is none. Tasks that were processing are queued again or, after too many
+    /// lost workers, ended. Blocks while it reads the disk.
+    ///
+    /// # Errors
+    /// The directory cannot be used, is used by another process, holds something else, or is damaged.
+    pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, OpenError> {
+        let (disk, vigil) = open::open(&config.path)?;
+        let unreadable = |error| open::unreadable(&config.path, &error);
+        let disk = Arc::new(disk);
+        let progress = Progress::default();
+        let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), progress.clone())
+            .map_err(unreadable)?;
+        machine.boot().map_err(unreadable)?;
+        let info = Info {
+            name: "embedded",
+            durability: Durability::Fsync,
+            partitions: 1,
+            epoch: machine.epoch,
+        };
+        let (requests, receiver) = mpsc::channel(QUEUE_LEN);
+        let (changes, _) = broadcast::channel(CHANGES_LEN);
+        let health = Arc::new(Health::default());
+        let writer = Writer {
+            machine,
+            requests: receiver,
+            changes: changes.clone(),
+            health: health.clone(),
+        };
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::Directory {
+                path: config.path,
+                source,
+            })?;
+        Ok(EmbeddedStore {
+            info,
+            clock,
+            changes,
+            health,
+            progress,
+            open: RwLock::new(Some(Open { disk, requests })),
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// Finishes the requests that wait, writes everything to disk and releases the directory. Later calls are
+    /// [`Error::Unavailable`]. Blocks until done; dropping the store does the same.
+    pub fn close(&self) {
+        self.open.write().take();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+
+    /// Cancelled when a write or sync has failed: the process should exit, only a fresh start can tell what is on disk.
+    pub fn failed(&self) -> CancellationToken {
+        self.health.failed.clone()
+    }
+
+    /// How many durable writes there were since the start.
+    pub fn commits(&self) -> u64 {
+        self.health.commits.load(Ordering::Relaxed)
+    }
+
+    fn opened(&self) -> Result<Open, Error> {
+        if let Some(broken) = self.health.broken.get() {
+            return Err(broken.refusal());
+        }
+        let open = self.open.read().clone();
+        open.ok_or_else(|| Error::Unavailable("it is closed".into()))
+    }
+
+    /// Has the writer do `work`, durably.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Machine) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let requests = self.opened()?.requests;
+        let (request, answer) = writer::request(work);
+        let gone = || match self.health.broken.get() {
+            Some(broken) => broken.refusal(),
+            None => Error::Unavailable("it is closing".into()),
+        };
+        requests.send(request).await.map_err(|_| gone())?;
+        drop(requests);
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Reads about `count` records as of one instant.
+    async fn read<T: Send + 'static>(
+        &self,
+        count: usize,
+        work: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let disk = self.opened()?.disk;
+        if count <= INLINE_READS {
+            return work(&View::new(&disk));
+        }
+        tokio::task::spawn_blocking(move || work(&View::new(&disk)))
+            .await
+            .map_err(|error| Error::Unavailable(format!("a read did not end: {error}")))?
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore")
+            .field("info", &self.info)
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn info(&self) -> Info {
+        self.info.clone()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
+        let prepared = Prepared::new(submission);
+        self.ask(|machine| machine.submit(prepared)).await
+    }
+
+    async fn acquire(
+        &self,
+        worker: WorkerId,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Acquired, Error> {
+        self.ask(move |machine| machine.acquire(worker, max, lease))
+            .await
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
+        self.ask(|machine| machine.commit(commits)).await
+    }
+
+    async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
+        let renewals = renewals.to_vec();
+        self.ask(move |machine| Ok(machine.renew(&renewals, lease)))
+            .await
+    }
+
+    async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {
+        self.ask(move |machine| machine.overdue(max)).await
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
+        let ids = ids.to_vec();
+        let now = self.now();
+        let progress = self.progress.clone();
+        self.read(ids.len(), move |view| {
+            let found = ids.iter().map(|id| view.lookup(*id, now, &progress));
+            found.collect()
+        })
+        .await
+    }
+
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, Error> {
+        let now = self.now();
+        self.read(1, move |view| read::batch(view, id, now)).await
+    }
+
+    async fn log(&self, id: BatchId, from: u64, max: usize) -> Result<Option<Log>, Error> {
+        let now = self.now();
+        self.read(max, move |view| view.log(id, from, max, now))
+            .await
+    }
+
+    async fn list(
+        &self,
+        batch: Option<BatchId>,
+        cursor: Option<Cursor>,
+        max: usize,
+    ) -> Result<Listing, Error> {
+        let now = self.now();
+        self.read(max, move |view| view.list(batch, cursor, max, now))
+            .await
+    }
+
+    async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
+        self.ask(move |machine| machine.amend(id, amendment)).await
+    }
+
+    async fn sweep(&self) -> Result<usize, Error> {
+        self.ask(Machine::sweep).await
+    }
+
+    async fn stats(&self) -> Result<Stats, Error> {
+        self.ask(|machine| Ok(machine.stats())).await
+    }
+}
