@@ -5,6 +5,7 @@
 pub mod change;
 pub mod embedded;
 pub mod record;
+pub mod redis;
 
 use std::{fmt, sync::Arc, time::Duration};
 

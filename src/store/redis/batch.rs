@@ -1,0 +1,180 @@
+//! Batches: reading them, their logs, and changing them as a whole.
+
+use std::sync::atomic::Ordering;
+
+use redis::Value;
+
+use super::{RedisStore, lease::decimal, link::Call, message, reply, script::Script};
+use crate::{
+    clock::Timestamp,
+    model::{Batch, BatchId, Counts, Parked, Usage},
+    store::{Amendment, Error, Log, Stats, record},
+};
+
+/// Batches that one sweep looks at in each partition.
+const SWEEP_MAX: u64 = 500;
+/// Log entries in one reply: 24 bytes each.
+const LOG_MAX: usize = 10_000;
+
+impl RedisStore {
+    pub(super) async fn read_log(
+        &self,
+        id: BatchId,
+        from: u64,
+        max: usize,
+    ) -> Result<Option<Log>, Error> {
+        let Some(partition) = self.partition_of(id.partition()) else {
+            return Ok(None);
+        };
+        let answer = self.link.run_one(Call {
+            script: Script::Log,
+            partition,
+            args: vec![
+                id.as_bytes().to_vec(),
+                decimal(from),
+                decimal(max.min(LOG_MAX)),
+            ],
+        });
+        let answer = answer.await?;
+        let odd = || reply::odd("a batch");
+        let [fields, length, entries] = reply::array(&answer).ok_or_else(odd)? else {
+            return Err(odd());
+        };
+        let Some(batch) = decode(id, fields)? else {
+            return Ok(None);
+        };
+        let entries = message::decode_log(id, reply::bytes(entries).ok_or_else(odd)?);
+        Ok(Some(Log {
+            entries: entries.ok_or_else(odd)?,
+            end: reply::count(length).ok_or_else(odd)? / message::LOG_ENTRY_LEN as u64,
+            batch,
+        }))
+    }
+
+    pub(super) async fn amend_batch(
+        &self,
+        id: BatchId,
+        amendment: Amendment,
+    ) -> Result<Option<Batch>, Error> {
+        let Some(partition) = self.partition_of(id.partition()) else {
+            return Ok(None);
+        };
+        let what = match amendment {
+            Amendment::Resume => "resume",
+            Amendment::Close => "close",
+        };
+        let answer = self.link.run_one(Call {
+            script: Script::Amend,
+            partition,
+            args: vec![id.as_bytes().to_vec(), what.into()],
+        });
+        decode(id, &answer.await?)
+    }
+
+    /// Redis itself removes what expires; what is left is to forget the names of batches that are gone.
+    pub(super) async fn forget_expired(&self) -> Result<usize, Error> {
+        let calls: Vec<Call> = (0..self.info.partitions)
+            .zip(&self.swept)
+            .map(|(partition, swept)| Call {
+                script: Script::Sweep,
+                partition,
+                args: vec![decimal(swept.load(Ordering::Relaxed)), decimal(SWEEP_MAX)],
+            })
+            .collect();
+        let mut removed = 0;
+        for (answer, swept) in self.link.run(&calls).await?.iter().zip(&self.swept) {
+            let odd = || reply::odd("a sweep");
+            let Ok(answer) = answer else { continue };
+            let [looked, gone] = reply::array(answer).ok_or_else(odd)? else {
+                return Err(odd());
+            };
+            let looked = reply::count(looked).ok_or_else(odd)?;
+            let gone = reply::count(gone).ok_or_else(odd)?;
+            removed += gone as usize;
+            if looked < SWEEP_MAX {
+                swept.store(0, Ordering::Relaxed);
+            } else {
+                swept.fetch_add(looked - gone, Ordering::Relaxed);
+            }
+        }
+        Ok(removed)
+    }
+
+    pub(super) async fn count(&self) -> Result<Stats, Error> {
+        let calls: Vec<Call> = (0..self.info.partitions)
+            .map(|partition| Call {
+                script: Script::Stats,
+                partition,
+                args: Vec::new(),
+            })
+            .collect();
+        let mut stats = Stats::default();
+        for answer in self.link.run(&calls).await? {
+            let answer = answer?;
+            let odd = || reply::odd("the store's counts");
+            let numbers: Option<Vec<u64>> =
+                reply::array(&answer).and_then(|values| values.iter().map(reply::count).collect());
+            let Some([_, queued, processing, delayed, parked]) = numbers.as_deref() else {
+                return Err(odd());
+            };
+            // A delayed task of a parked batch is counted as both; rarer than it is worth a script's time.
+            stats.ready += queued.saturating_sub(delayed + parked);
+            stats.delayed += delayed;
+            stats.parked += parked;
+            stats.processing += processing;
+        }
+        Ok(stats)
+    }
+}
+
+/// Reads a batch's fields in the order of the scripts; none when there is no such batch.
+fn decode(id: BatchId, fields: &Value) -> Result<Option<Batch>, Error> {
+    let odd = || reply::odd("a batch");
+    let [open, create, numbers @ .., end, parked] = reply::array(fields).ok_or_else(odd)? else {
+        return Err(odd());
+    };
+    if matches!(open, Value::Nil) {
+        return Ok(None);
+    }
+    let (counts, usage) = decode_sums(numbers).ok_or_else(odd)?;
+    Ok(Some(Batch {
+        id,
+        counts,
+        usage,
+        open: reply::int(open) == Some(1),
+        create_time: Timestamp(reply::int(create).ok_or_else(odd)?),
+        // 0 is what a sum without an end leaves behind.
+        last_end_time: reply::int(end).filter(|end| *end != 0).map(Timestamp),
+        parked: reply::bytes(parked).map(decode_parked).transpose()?,
+    }))
+}
+
+fn decode_parked(bytes: &[u8]) -> Result<Parked, Error> {
+    record::from_cbor(bytes, "parking of a batch")
+        .map_err(|fault| Error::Corrupt(fault.to_string()))
+}
+
+/// Counts by status, then usage.
+fn decode_sums(numbers: &[Value]) -> Option<(Counts, Usage)> {
+    let numbers: Vec<u64> = numbers.iter().map(reply::count).collect::<Option<_>>()?;
+    let [queued, processing, completed, error, cancelled, usage @ ..] = &numbers[..] else {
+        return None;
+    };
+    let [input, output, cached, reasoning] = *usage else {
+        return None;
+    };
+    let counts = Counts {
+        queued: *queued,
+        processing: *processing,
+        completed: *completed,
+        error: *error,
+        cancelled: *cancelled,
+    };
+    let usage = Usage {
+        input_tokens: input,
+        output_tokens: output,
+        cached_input_tokens: cached,
+        reasoning_tokens: reasoning,
+    };
+    Some((counts, usage))
+}

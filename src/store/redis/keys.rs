@@ -1,0 +1,138 @@
+//! Every key and channel, named once: here for Rust and, through [`lua_names`], for the scripts.
+//!
+//! All keys of a partition share a hash tag, so that a script touches one slot of a cluster.
+//! Ids stand in keys as their 16 bytes.
+//!
+//! ```text
+//! t:<task>    string  the packed record; expires with the finished task
+//! x:<task>    string  empty: the id of a finished task; outlives its record
+//! q:<number>  list    ids ready to start, by number of priority, next one first
+//! d           zset    ids that wait, by due time
+//! timer       zset    ids of all tasks not terminal: lease expiry while processing, deadline while queued
+//! dl          zset    ids of processing tasks whose deadline comes before their lease's end, by deadline
+//! b:<batch>   hash    counters, sums and state of a batch
+//! bl:<batch>  string  its log, entries of 24 bytes: task id, u32 revision, u8 status, 3 unused
+//! bc:<batch>  string  the id ranges of its submits, 20 bytes each: first id, u32 count
+//! pk:<batch>  list    its tasks that are held back while it is parked
+//! bs          zset    batch ids by create time
+//! pb          set     ids of parked batches
+//! i:<key>     string  idempotency key: hash of the content, batch id, id range
+//! m           hash    schema, epoch, seq, picks, counts of queued (q) and processing (p)
+//! ev          channel what changed
+//! td:meta     hash    of the whole store: schema, partitions
+//! ```
+
+use crate::model::{BatchId, TaskId};
+
+/// Key of what holds for all partitions.
+pub(super) const STORE: &str = "td:meta";
+/// Announces on plain channels; `SPUBLISH` with sharded subscriptions would go here.
+pub(super) const PUBLISH: &str = "PUBLISH";
+
+const META: &str = "m";
+const TASK: &str = "t:";
+const TOMBSTONE: &str = "x:";
+const READY: &str = "q:";
+const DELAYED: &str = "d";
+const TIMER: &str = "timer";
+const DEADLINES: &str = "dl";
+const BATCH: &str = "b:";
+const LOG: &str = "bl:";
+const CALLS: &str = "bc:";
+const HELD: &str = "pk:";
+const BATCHES: &str = "bs";
+const PARKED: &str = "pb";
+const IDEMPOTENCY: &str = "i:";
+const CHANNEL: &str = "ev";
+
+/// The keys of one partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keys {
+    partition: u16,
+}
+
+impl Keys {
+    pub(super) fn of(partition: u16) -> Self {
+        Keys { partition }
+    }
+
+    /// What every script gets as `KEYS[1]`.
+    pub(super) fn meta(self) -> Vec<u8> {
+        self.key(META, &[])
+    }
+
+    pub(super) fn task(self, id: TaskId) -> Vec<u8> {
+        self.key(TASK, id.as_bytes())
+    }
+
+    pub(super) fn tombstone(self, id: TaskId) -> Vec<u8> {
+        self.key(TOMBSTONE, id.as_bytes())
+    }
+
+    pub(super) fn calls(self, id: BatchId) -> Vec<u8> {
+        self.key(CALLS, id.as_bytes())
+    }
+
+    pub(super) fn batches(self) -> Vec<u8> {
+        self.key(BATCHES, &[])
+    }
+
+    pub(super) fn idempotency(self, key: &str) -> Vec<u8> {
+        self.key(IDEMPOTENCY, key.as_bytes())
+    }
+
+    pub(super) fn channel(self) -> Vec<u8> {
+        self.key(CHANNEL, &[])
+    }
+
+    fn key(self, name: &str, rest: &[u8]) -> Vec<u8> {
+        let mut key = format!("{{td:{}}}:{name}", self.partition).into_bytes();
+        key.extend_from_slice(rest);
+        key
+    }
+}
+
+/// The partition whose channel this is.
+pub(super) fn partition_of_channel(channel: &str) -> Option<u16> {
+    let rest = channel.strip_prefix("{td:")?;
+    rest.strip_suffix(&format!("}}:{CHANNEL}"))?.parse().ok()
+}
+
+/// The names as Lua expressions; the scripts' `KEYS[1]` is [`Keys::meta`].
+pub(super) fn lua_names() -> Vec<(&'static str, String)> {
+    let prefix = format!("string.sub(META, 1, -{})", META.len() + 1);
+    let below = |name: &str| format!("PREFIX .. '{name}'");
+    vec![
+        ("META", "KEYS[1]".into()),
+        ("PREFIX", prefix),
+        ("PUBLISH", format!("'{PUBLISH}'")),
+        ("TASK", below(TASK)),
+        ("TOMBSTONE", below(TOMBSTONE)),
+        ("READY", below(READY)),
+        ("DELAYED", below(DELAYED)),
+        ("TIMER", below(TIMER)),
+        ("DEADLINES", below(DEADLINES)),
+        ("BATCH", below(BATCH)),
+        ("LOG", below(LOG)),
+        ("CALLS", below(CALLS)),
+        ("HELD", below(HELD)),
+        ("BATCHES", below(BATCHES)),
+        ("PARKED", below(PARKED)),
+        ("IDEMPOTENCY", below(IDEMPOTENCY)),
+        ("CHANNEL", below(CHANNEL)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_names_its_partition() {
+        let channel = String::from_utf8(Keys::of(31).channel()).unwrap();
+        assert_eq!(channel, "{td:31}:ev");
+        assert_eq!(partition_of_channel(&channel), Some(31));
+        assert_eq!(partition_of_channel("{td:31}:m"), None);
+        assert_eq!(partition_of_channel(""), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! What a script announces, and the entries of a batch's log: fixed little layouts, big-endian.
+//!
+//! ```text
+//! message  u32 epoch | u64 seq | sections
+//! section  u8 kind | u32 count | entries
+//!   moved    16 task | 16 batch | u32 revision | u8 status
+//!   noted    16 task | u8 progress
+//!   amended  16 batch
+//! log      16 task | u32 revision | u8 status | 3 unused
+//! ```
+
+use std::sync::Arc;
+
+use crate::{
+    model::{BatchId, Status, TaskId},
+    store::{Change, Moved, Note},
+};
+
+/// Number of a section of moved tasks.
+pub(super) const MOVED: u8 = 1;
+/// Number of a section of notes.
+pub(super) const NOTED: u8 = 2;
+/// Number of a section of batches that changed as a whole.
+pub(super) const AMENDED: u8 = 3;
+/// Bytes of an entry of a batch's log.
+pub(super) const LOG_ENTRY_LEN: usize = 24;
+
+const HEADER_LEN: usize = 12;
+const SECTION_LEN: usize = 5;
+const MOVED_LEN: usize = 37;
+const NOTED_LEN: usize = 17;
+const AMENDED_LEN: usize = 16;
+
+/// A message as it was heard.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Its number in its partition.
+    pub(super) seq: u64,
+    /// What it says.
+    pub(super) changes: Vec<Change>,
+}
+
+/// Reads a message; none when it is something else.
+pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
+    let (header, mut rest) = bytes.split_at_checked(HEADER_LEN)?;
+    let seq = u64::from_be_bytes(header[4..].try_into().ok()?);
+    let mut changes = Vec::new();
+    while !rest.is_empty() {
+        let (section, tail) = rest.split_at_checked(SECTION_LEN)?;
+        let count = u32::from_be_bytes(section[1..].try_into().ok()?) as usize;
+        let length = match section[0] {
+            MOVED => MOVED_LEN,
+            NOTED => NOTED_LEN,
+            AMENDED => AMENDED_LEN,
+            _ => return None,
+        };
+        let (entries, tail) = tail.split_at_checked(count.checked_mul(length)?)?;
+        add_section(section[0], entries.chunks_exact(length), &mut changes)?;
+        rest = tail;
+    }
+    Some(Message { seq, changes })
+}
+
+fn add_section<'a>(
+    kind: u8,
+    entries: impl Iterator<Item = &'a [u8]>,
+    changes: &mut Vec<Change>,
+) -> Option<()> {
+    match kind {
+        MOVED => {
+            let moved: Option<Arc<[Moved]>> = entries.map(decode_moved).collect();
+            changes.push(Change::Moved(moved?));
+        }
+        NOTED => {
+            let notes: Option<Arc<[Note]>> = entries.map(decode_note).collect();
+            changes.push(Change::Noted(notes?));
+        }
+        _ => {
+            for entry in entries {
+                let id = BatchId::from_bytes(entry.try_into().ok()?);
+                changes.push(Change::Amended(id));
+            }
+        }
+    }
+    Some(())
+}
+
+fn decode_moved(entry: &[u8]) -> Option<Moved> {
+    Some(Moved {
+        task: TaskId::from_bytes(entry[..16].try_into().ok()?),
+        batch: BatchId::from_bytes(entry[16..32].try_into().ok()?),
+        revision: u64::from(u32::from_be_bytes(entry[32..36].try_into().ok()?)),
+        status: Status::from_code(entry[36])?,
+    })
+}
+
+fn decode_note(entry: &[u8]) -> Option<Note> {
+    Some(Note {
+        task: TaskId::from_bytes(entry[..16].try_into().ok()?),
+        progress: entry[16],
+    })
+}
+
+/// The revision and status of a task as log and messages have them.
+pub(super) fn tail(revision: u64, status: Status) -> [u8; 5] {
+    let mut bytes = [0; 5];
+    // The history is capped far below this.
+    let revision = u32::try_from(revision).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&revision.to_be_bytes());
+    bytes[4] = status as u8;
+    bytes
+}
+
+/// An entry of a [`MOVED`] section.
+pub(super) fn encode_moved(moved: &Moved) -> [u8; MOVED_LEN] {
+    let mut bytes = [0; MOVED_LEN];
+    bytes[..16].copy_from_slice(moved.task.as_bytes());
+    bytes[16..32].copy_from_slice(moved.batch.as_bytes());
+    bytes[32..].copy_from_slice(&tail(moved.revision, moved.status));
+    bytes
+}
+
+/// An entry of the log of the task's batch.
+pub(super) fn encode_log_entry(moved: &Moved) -> [u8; LOG_ENTRY_LEN] {
+    let mut bytes = [0; LOG_ENTRY_LEN];
+    bytes[..16].copy_from_slice(moved.task.as_bytes());
+    bytes[16..21].copy_from_slice(&tail(moved.revision, moved.status));
+    bytes
+}
+
+/// Reads a piece of the log of `batch`; none when it is something else.
+pub(super) fn decode_log(batch: BatchId, bytes: &[u8]) -> Option<Vec<Moved>> {
+    if !bytes.len().is_multiple_of(LOG_ENTRY_LEN) {
+        return None;
+    }
+    let entries = bytes.chunks_exact(LOG_ENTRY_LEN).map(|entry| {
+        Some(Moved {
+            task: TaskId::from_bytes(entry[..16].try_into().ok()?),
+            batch,
+            revision: u64::from(u32::from_be_bytes(entry[16..20].try_into().ok()?)),
+            status: Status::from_code(entry[20])?,
+        })
+    });
+    entries.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Timestamp, model::IdRange};
+
+    fn moved(index: u32) -> Moved {
+        Moved {
+            task: IdRange::new(Timestamp(1), 2, 3, 9).at(index),
+            batch: BatchId::new(Timestamp(1), 2, 4),
+            revision: 5 + u64::from(index),
+            status: Status::Processing,
+        }
+    }
+
+    fn section(kind: u8, entries: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = vec![kind];
+        bytes.extend((entries.len() as u32).to_be_bytes());
+        bytes.extend(entries.concat());
+        bytes
+    }
+
+    fn message() -> Vec<u8> {
+        let mut bytes = [&1_u32.to_be_bytes()[..], &77_u64.to_be_bytes()[..]].concat();
+        bytes.extend(section(
+            MOVED,
+            &[&encode_moved(&moved(0)), &encode_moved(&moved(1))],
+        ));
+        let note = [&moved(2).task.as_bytes()[..], &[42]].concat();
+        bytes.extend(section(NOTED, &[&note]));
+        bytes.extend(section(AMENDED, &[moved(0).batch.as_bytes()]));
+        bytes
+    }
+
+    #[test]
+    fn a_message_says_what_its_sections_say() {
+        let message = decode(&message()).unwrap();
+        assert_eq!(message.seq, 77);
+        let [
+            Change::Moved(entries),
+            Change::Noted(notes),
+            Change::Amended(batch),
+        ] = &message.changes[..]
+        else {
+            panic!("{message:?}");
+        };
+        assert_eq!(entries[..], [moved(0), moved(1)]);
+        assert_eq!(
+            notes[..],
+            [Note {
+                task: moved(2).task,
+                progress: 42
+            }]
+        );
+        assert_eq!(*batch, moved(0).batch);
+    }
+
+    #[test]
+    fn a_cut_or_strange_message_is_none_and_never_a_panic() {
+        let whole = message();
+        let ends = [12, 12 + 5 + 74, 12 + 5 + 74 + 5 + 17, whole.len()];
+        for length in 0..whole.len() {
+            let legal = ends.contains(&length);
+            assert_eq!(decode(&whole[..length]).is_some(), legal, "{length}");
+        }
+        assert!(decode(&[0; 20]).is_none());
+    }
+
+    #[test]
+    fn a_log_comes_back_as_it_was_written() {
+        let bytes = [encode_log_entry(&moved(0)), encode_log_entry(&moved(1))].concat();
+        let log = decode_log(moved(0).batch, &bytes).unwrap();
+        assert_eq!(log, [moved(0), moved(1)]);
+        assert_eq!(decode_log(moved(0).batch, &bytes[1..]), None);
+    }
+}

@@ -1,0 +1,309 @@
+//! Reading tasks and listing their ids.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use redis::{Pipeline, Value};
+
+use super::{
+    RedisStore,
+    keys::Keys,
+    link::{self, Call},
+    reply,
+    script::Script,
+};
+use crate::{
+    model::{BatchId, IdRange, TaskId},
+    store::{Cursor, Error, Listing, Lookup, record},
+};
+
+/// Batches that a listing over all of them asks for at a time.
+const PAGE: usize = 64;
+
+/// A batch in the order of listings: create time, then id.
+type Placed = (i64, BatchId);
+
+impl RedisStore {
+    pub(super) async fn lookup_all(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
+        let mut lookups = vec![Lookup::Missing; ids.len()];
+        let mut groups: HashMap<u16, Vec<usize>> = HashMap::new();
+        for (index, id) in ids.iter().enumerate() {
+            if let Some(partition) = self.partition_of(id.partition()) {
+                groups.entry(partition).or_default().push(index);
+            }
+        }
+        let mut groups: Vec<(u16, Vec<usize>)> = groups.into_iter().collect();
+        let mut missing = Vec::new();
+        while !groups.is_empty() {
+            let read = self.read_some(ids, &groups).await?;
+            for ((_, indexes), records) in groups.iter_mut().zip(read) {
+                // A reply never is empty, so this comes to an end.
+                for (index, record) in indexes.drain(..records.len()).zip(records) {
+                    match reply::bytes(&record) {
+                        Some(bytes) => lookups[index] = found(ids[index], bytes),
+                        None => missing.push(index),
+                    }
+                }
+            }
+            groups.retain(|(_, indexes)| !indexes.is_empty());
+        }
+        self.mark_expired(ids, &missing, &mut lookups).await?;
+        Ok(lookups)
+    }
+
+    /// The records of each group's first tasks, as many as fit into a reply: one reply must not keep the connection
+    /// from everybody else.
+    async fn read_some(
+        &self,
+        ids: &[TaskId],
+        groups: &[(u16, Vec<usize>)],
+    ) -> Result<Vec<Vec<Value>>, Error> {
+        let calls: Vec<Call> = groups
+            .iter()
+            .map(|(partition, indexes)| Call {
+                script: Script::Read,
+                partition: *partition,
+                args: indexes
+                    .iter()
+                    .map(|index| ids[*index].as_bytes().to_vec())
+                    .collect(),
+            })
+            .collect();
+        let answers = self.link.run(&calls).await?.into_iter();
+        answers
+            .zip(groups)
+            .map(|(answer, (_, indexes))| match answer? {
+                Value::Array(records) if (1..=indexes.len()).contains(&records.len()) => {
+                    Ok(records)
+                }
+                _ => Err(reply::odd("tasks")),
+            })
+            .collect()
+    }
+
+    async fn mark_expired(
+        &self,
+        ids: &[TaskId],
+        missing: &[usize],
+        lookups: &mut [Lookup],
+    ) -> Result<(), Error> {
+        let mut pipeline = Pipeline::with_capacity(missing.len());
+        for index in missing {
+            let id = ids[*index];
+            pipeline
+                .cmd("EXISTS")
+                .arg(Keys::of(id.partition()).tombstone(id));
+        }
+        for (index, answer) in missing.iter().zip(self.ask(&pipeline).await?) {
+            if reply::int(&answer) == Some(1) {
+                lookups[*index] = Lookup::Expired;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn list_ids(
+        &self,
+        batch: Option<BatchId>,
+        cursor: Option<Cursor>,
+        max: usize,
+    ) -> Result<Listing, Error> {
+        let mut page = Page::new(max);
+        if let Some(batch) = batch {
+            let offset = cursor.map_or(0, |cursor| cursor.offset);
+            page.fill(batch, &self.ranges_of(&[batch]).await?[0], offset);
+            return Ok(page.listing);
+        }
+        let mut after = cursor;
+        while !page.is_full() {
+            let batches = self.batches_from(after).await?;
+            let Some(last) = batches.last().copied() else {
+                break;
+            };
+            for (id, ranges) in batches.iter().zip(self.ranges_of(&batches).await?) {
+                let offset = after
+                    .filter(|cursor| cursor.batch == *id)
+                    .map_or(0, |cursor| cursor.offset);
+                page.fill(*id, &ranges, offset);
+            }
+            // Past every task of the last one.
+            after = Some(Cursor {
+                batch: last,
+                offset: u64::MAX,
+            });
+        }
+        Ok(page.listing)
+    }
+
+    /// The next batches, newest first, from that of the cursor on; empty after the last.
+    async fn batches_from(&self, cursor: Option<Cursor>) -> Result<Vec<BatchId>, Error> {
+        let place = match cursor {
+            Some(cursor) => Some((self.created(cursor.batch).await?, cursor.batch)),
+            None => None,
+        };
+        let past = cursor.is_some_and(|cursor| cursor.offset == u64::MAX);
+        let wanted = |entry: &Placed| match place {
+            Some(place) if past => *entry < place,
+            Some(place) => *entry <= place,
+            None => true,
+        };
+        let highest = place.map_or("+inf".to_owned(), |(score, _)| score.to_string());
+        let mut limit = PAGE;
+        loop {
+            let (mut batches, known_to) = self.batches_below(&highest, limit).await?;
+            // Below this a partition may hold batches that belong between these.
+            let known = |entry: &Placed| known_to.is_none_or(|bound| *entry >= bound);
+            batches.retain(|entry| wanted(entry) && known(entry));
+            if !batches.is_empty() || known_to.is_none() {
+                batches.sort_unstable_by_key(|entry| Reverse(*entry));
+                return Ok(batches.into_iter().map(|(_, id)| id).collect());
+            }
+            limit *= 2;
+        }
+    }
+
+    /// Up to `limit` batches of every partition, with their create times, newest first in each; and the newest of
+    /// those at which a partition's page ended before its batches did.
+    async fn batches_below(
+        &self,
+        highest: &str,
+        limit: usize,
+    ) -> Result<(Vec<Placed>, Option<Placed>), Error> {
+        let mut pipeline = redis::pipe();
+        for partition in 0..self.info.partitions {
+            let key = Keys::of(partition).batches();
+            pipeline
+                .cmd("ZREVRANGEBYSCORE")
+                .arg(key)
+                .arg(highest)
+                .arg("-inf");
+            pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(limit);
+        }
+        let (mut batches, mut known_to) = (Vec::new(), None);
+        for answer in self.ask(&pipeline).await? {
+            let pairs = reply::array(&answer).ok_or_else(|| reply::odd("batches"))?;
+            let page = pairs.chunks_exact(2).filter_map(|pair| {
+                let id = BatchId::from_bytes(reply::id(&pair[0])?);
+                Some((reply::int(&pair[1])?, id))
+            });
+            batches.extend(page);
+            if pairs.len() == 2 * limit {
+                known_to = known_to.max(batches.last().copied());
+            }
+        }
+        Ok((batches, known_to))
+    }
+
+    /// When a batch was created; of one that is gone, when its id was made.
+    async fn created(&self, id: BatchId) -> Result<i64, Error> {
+        let [a, b, c, d, e, f, ..] = *id.as_bytes();
+        let made = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let mut pipeline = redis::pipe();
+        let key = Keys::of(id.partition()).batches();
+        pipeline.cmd("ZSCORE").arg(key).arg(id.as_bytes());
+        let score = self.ask(&pipeline).await?.first().and_then(reply::int);
+        Ok(score.unwrap_or(made))
+    }
+
+    /// The id ranges of batches, each in order of submission; empty for one that is not there.
+    async fn ranges_of(&self, ids: &[BatchId]) -> Result<Vec<Vec<IdRange>>, Error> {
+        let mut pipeline = redis::pipe();
+        for id in ids {
+            // Of a partition that is not there no key exists.
+            pipeline.cmd("GET").arg(Keys::of(id.partition()).calls(*id));
+        }
+        let answers = self.ask(&pipeline).await?;
+        let ranges = answers.iter().map(|answer| {
+            let bytes = reply::bytes(answer).unwrap_or_default();
+            let ranges = bytes.chunks(reply::RANGE_LEN).map(reply::decode_range);
+            ranges
+                .collect::<Option<_>>()
+                .ok_or_else(|| reply::odd("a batch's tasks"))
+        });
+        ranges.collect()
+    }
+
+    /// Answers without a place for errors: the first one fails them all.
+    async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.link.send(pipeline).await?;
+        answers.into_iter().map(link::answered).collect()
+    }
+}
+
+fn found(id: TaskId, bytes: &[u8]) -> Lookup {
+    match record::decode(id, bytes) {
+        Ok(task) => Lookup::Found(Box::new(task)),
+        Err(fault) => Lookup::Fault(fault.to_string()),
+    }
+}
+
+/// A listing that is being filled.
+struct Page {
+    listing: Listing,
+    max: usize,
+}
+
+impl Page {
+    fn new(max: usize) -> Self {
+        Page {
+            listing: Listing::default(),
+            max,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.listing.next.is_some()
+    }
+
+    /// Adds the tasks of a batch from `offset` on; the first that finds no room is where the next page starts.
+    fn fill(&mut self, batch: BatchId, ranges: &[IdRange], offset: u64) {
+        let mut start = 0;
+        for range in ranges {
+            let end = start + u64::from(range.count);
+            for number in offset.max(start)..end {
+                if self.is_full() {
+                    return;
+                }
+                if self.listing.ids.len() == self.max {
+                    let offset = number;
+                    self.listing.next = Some(Cursor { batch, offset });
+                    return;
+                }
+                self.listing.ids.push(range.at((number - start) as u32));
+            }
+            start = end;
+        }
+    }
+}
+
+/// The instant that orders a batch among others.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn pages_of_a_batch_follow_each_other_without_gap_or_repeat() {
+        let batch = BatchId::new(Timestamp(1), 0, 1);
+        let ranges = [
+            IdRange::new(Timestamp(1), 0, 7, 5),
+            IdRange::new(Timestamp(2), 0, 8, 3),
+        ];
+        let all: Vec<TaskId> = ranges.iter().flat_map(|range| range.iter()).collect();
+        for max in 1..=9 {
+            let (mut seen, mut offset) = (Vec::new(), 0);
+            loop {
+                let mut page = Page::new(max);
+                page.fill(batch, &ranges, offset);
+                seen.extend(page.listing.ids);
+                match page.listing.next {
+                    Some(next) => offset = next.offset,
+                    None => break,
+                }
+            }
+            assert_eq!(seen, all, "{max}");
+        }
+    }
+}

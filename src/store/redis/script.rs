@@ -1,0 +1,207 @@
+//! The scripts: their sources, what Rust tells them, and their hashes.
+//!
+//! A script's numbers are those of the Rust enums and of the record's layout; they are put in when it is loaded.
+
+use redis::Script as Source;
+
+use super::{commit, keys, message};
+use crate::{
+    model::{Cause, Priority, Status},
+    store::{AGING_INTERVAL, IDEMPOTENCY_WINDOW, TOMBSTONE_RETENTION, record},
+};
+
+/// Lua's `unpack` gives up near 8,000 values. Even, so that pairs stay together.
+const CHUNK: usize = 4_000;
+/// Due tasks that one call moves to the ready lists.
+const PROMOTE_MAX: usize = 1_000;
+/// Tasks popped at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
+const POP_MAX: usize = 64;
+/// Stale or held-back ids that one call may step over.
+const LOOK_MAX: usize = 2_000;
+/// Bytes of records after which a call hands out no more.
+const REPLY_MAX: usize = 4 << 20;
+/// Records read at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
+const READ_STEP: usize = 8;
+/// Fields of a batch in the order in which scripts return them.
+const BATCH_FIELDS: &str =
+    "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'parked' }";
+
+/// The scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    Submit,
+    Acquire,
+    Commit,
+    Renew,
+    Overdue,
+    Read,
+    Log,
+    Amend,
+    Sweep,
+    Stats,
+}
+
+impl Script {
+    const ALL: [Script; 10] = [
+        Script::Submit,
+        Script::Acquire,
+        Script::Commit,
+        Script::Renew,
+        Script::Overdue,
+        Script::Read,
+        Script::Log,
+        Script::Amend,
+        Script::Sweep,
+        Script::Stats,
+    ];
+
+    fn body(self) -> &'static str {
+        match self {
+            Script::Submit => include_str!("scripts/submit.lua"),
+            Script::Acquire => include_str!("scripts/acquire.lua"),
+            Script::Commit => include_str!("scripts/commit.lua"),
+            Script::Renew => include_str!("scripts/renew.lua"),
+            Script::Overdue => include_str!("scripts/overdue.lua"),
+            Script::Read => include_str!("scripts/read.lua"),
+            Script::Log => include_str!("scripts/log.lua"),
+            Script::Amend => include_str!("scripts/amend.lua"),
+            Script::Sweep => include_str!("scripts/sweep.lua"),
+            Script::Stats => include_str!("scripts/stats.lua"),
+        }
+    }
+
+    /// A full Redis takes no new work, but what it holds must still be able to drain.
+    fn needs_room(self) -> bool {
+        self == Script::Submit
+    }
+}
+
+/// All scripts, ready to load.
+#[derive(Debug)]
+pub(super) struct Scripts(Vec<(String, Source)>);
+
+impl Scripts {
+    /// `flags`: the server knows script flags (Redis 7.0 and newer).
+    pub(super) fn new(flags: bool) -> Self {
+        let sources = Script::ALL.into_iter().map(|script| {
+            let text = text(script, flags);
+            let source = Source::new(&text);
+            (text, source)
+        });
+        Scripts(sources.collect())
+    }
+
+    pub(super) fn text(&self, script: Script) -> &str {
+        &self.0[script as usize].0
+    }
+
+    pub(super) fn hash(&self, script: Script) -> &str {
+        self.0[script as usize].1.get_hash()
+    }
+}
+
+fn text(script: Script, flags: bool) -> String {
+    let body = concat_body(script);
+    let mut text = String::new();
+    if flags && !script.needs_room() {
+        text.push_str("#!lua flags=allow-oom\n");
+    }
+    for (name, value) in constants() {
+        // A name costs every call a little: only those that are used.
+        if body.contains(name) || name == "PREFIX" {
+            text.push_str(&format!("local {name} = {value}\n"));
+        }
+    }
+    text.push_str(&body);
+    text
+}
+
+fn concat_body(script: Script) -> String {
+    [include_str!("scripts/common.lua"), script.body()].concat()
+}
+
+fn constants() -> Vec<(&'static str, String)> {
+    let mut constants = keys::lua_names();
+    constants.push(("BATCH_FIELDS", BATCH_FIELDS.into()));
+    let numbers = limits().into_iter().chain(numbers());
+    constants.extend(numbers.map(|(name, number)| (name, number.to_string())));
+    constants
+}
+
+fn limits() -> [(&'static str, u64); 9] {
+    [
+        ("CHUNK", CHUNK as u64),
+        ("PROMOTE_MAX", PROMOTE_MAX as u64),
+        ("POP_MAX", POP_MAX as u64),
+        ("LOOK_MAX", LOOK_MAX as u64),
+        ("REPLY_MAX", REPLY_MAX as u64),
+        ("READ_STEP", READ_STEP as u64),
+        ("AGING", AGING_INTERVAL),
+        ("TOMBSTONE_MS", TOMBSTONE_RETENTION.as_millis() as u64),
+        ("IDEMPOTENCY_MS", IDEMPOTENCY_WINDOW.as_millis() as u64),
+    ]
+}
+
+/// Numbers of enums and places in layouts.
+fn numbers() -> Vec<(&'static str, u64)> {
+    vec![
+        ("QUEUED", Status::Queued as u64),
+        ("PROCESSING", Status::Processing as u64),
+        ("ACQUIRED", Cause::Acquired as u64),
+        ("HIGH", Priority::High as u64),
+        ("NORMAL", Priority::Normal as u64),
+        ("LOW", Priority::Low as u64),
+        ("HEAD_LEN", record::HEAD_LEN as u64),
+        ("FENCE_LEN", record::FENCE_LEN as u64),
+        ("FENCE_END", record::FENCE_LEN as u64 - 1),
+        ("TRANSITION_LEN", record::TRANSITION_LEN as u64),
+        (
+            "RECORD_MIN",
+            (record::HEAD_LEN + record::TRANSITION_LEN) as u64,
+        ),
+        // Places in the head, as `record::Head` has them.
+        ("STATUS_AT", 12),
+        ("PROGRESS_AT", 13),
+        ("PRIORITY_AT", 15),
+        ("DUE_AT", 24),
+        ("DEADLINE_AT", 32),
+        ("BATCH_AT", 40),
+        ("LOG_ENTRY_LEN", message::LOG_ENTRY_LEN as u64),
+        ("MOVED", u64::from(message::MOVED)),
+        ("NOTED", u64::from(message::NOTED)),
+        ("AMENDED", u64::from(message::AMENDED)),
+        ("PLACE_DONE", commit::Place::Done as u64),
+        ("PLACE_HEAD", commit::Place::Head as u64),
+        ("PLACE_HELD", commit::Place::Held as u64),
+        (
+            "GUARD_LEASE_EXPIRED",
+            u64::from(commit::GUARD_LEASE_EXPIRED),
+        ),
+        // Where the second part of a packed move begins, counted from 1.
+        ("MOVE_AT", commit::FIRST_PART_LEN as u64 + 1),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_submit_is_refused_when_the_server_is_full() {
+        let scripts = Scripts::new(true);
+        for script in Script::ALL {
+            let drains = scripts.text(script).starts_with("#!lua flags=allow-oom\n");
+            assert_eq!(drains, script != Script::Submit, "{script:?}");
+        }
+        assert!(!Scripts::new(false).text(Script::Commit).starts_with('#'));
+    }
+
+    #[test]
+    fn a_script_says_what_it_takes_and_returns() {
+        for script in Script::ALL {
+            let body = script.body();
+            assert!(body.contains("-- KEYS[1]"), "{script:?}");
+            assert!(body.contains("-- Returns"), "{script:?}");
+        }
+    }
+}

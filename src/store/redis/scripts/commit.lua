@@ -1,0 +1,135 @@
+-- Writes tasks that were moved by one transition, each only if the stored one is still at the fence.
+--
+-- KEYS[1]  the partition's meta key
+-- ARGV     for each task: id, move (packed as in commit.rs), record, why its batch is parked or ''
+-- Returns  now, a string with '1' for each task written (or written before) and '0' for each that had moved on
+
+local now = clock()
+local verdicts, moved = {}, {}
+local batches, seen, parked = {}, {}, {}
+local done, undelayed, unleased, timers = {}, {}, {}, {}
+local lists, queued, processing = {}, 0, 0
+
+local function add(lists, name, id)
+  local list = lists[name]
+  if not list then
+    list = {}
+    lists[name] = list
+  end
+  list[#list + 1] = id
+end
+
+-- Sums by batch: 1-5 counts by status, 6-9 usage, 10 last end, 11 last expiry.
+local function sums_of(id)
+  local sums = batches[id]
+  if not sums then
+    sums = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, log = {} }
+    batches[id] = sums
+    seen[#seen + 1] = id
+  end
+  return sums
+end
+
+local function place(id, where, priority, due, batch)
+  if where == PLACE_HEAD then
+    add(lists, 'LPUSH' .. priority, id)
+  elseif where == PLACE_HELD then
+    redis.call('RPUSH', HELD .. batch, id)
+  elseif due > now then
+    redis.call('ZADD', DELAYED, due, id)
+  else
+    add(lists, 'RPUSH' .. priority, id)
+  end
+end
+
+local function park(batch, why)
+  if why ~= '' and redis.call('HSETNX', BATCH .. batch, 'parked', why) == 1 then
+    redis.call('SADD', PARKED, batch)
+    parked[#parked + 1] = batch
+  end
+end
+
+local function write(id, key, record, batch, move)
+  local from, to, where, priority, tail, due, deadline, expire, ended, input, output, cached, reasoning,
+    until_expired, until_forgotten = struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8ss', move, MOVE_AT)
+  local sums = sums_of(batch)
+  if where == PLACE_DONE then
+    -- A retention that is over already must not hide the record from the rest of this call.
+    redis.call('SET', key, record, 'PXAT', expire > now and until_expired or now + 1)
+    redis.call('SET', TOMBSTONE .. id, '', 'PXAT', until_forgotten)
+    done[#done + 1] = id
+    sums[6], sums[7], sums[8], sums[9] =
+      sums[6] + input, sums[7] + output, sums[8] + cached, sums[9] + reasoning
+    sums[10], sums[11] = math.max(sums[10], ended), math.max(sums[11], expire)
+  else
+    redis.call('SET', key, record)
+    timers[#timers + 1] = deadline
+    timers[#timers + 1] = id
+    place(id, where, priority, due, batch)
+  end
+  if from == QUEUED then undelayed[#undelayed + 1] = id else unleased[#unleased + 1] = id end
+  sums[from], sums[to] = sums[from] - 1, sums[to] + 1
+  sums.log[#sums.log + 1] = id .. tail .. '\0\0\0'
+  moved[#moved + 1] = id .. batch .. tail
+end
+
+local function try(id, move, record, why)
+  local fence, guard, batch = struct.unpack('>c12Bc16', move)
+  local key = TASK .. id
+  local stored = redis.call('GETRANGE', key, '0', FENCE_END)
+  if stored ~= fence then
+    -- The same commit again, after a reply that was lost.
+    return stored == string.sub(record, 1, FENCE_LEN) and redis.call('GET', key) == record
+  end
+  if guard == GUARD_LEASE_EXPIRED then
+    local lease = redis.call('ZSCORE', TIMER, id)
+    if lease and tonumber(lease) > now then return false end
+  end
+  write(id, key, record, batch, move)
+  park(batch, why)
+  return true
+end
+
+for i = 1, #ARGV, 4 do
+  verdicts[#verdicts + 1] = try(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) and '1' or '0'
+end
+if #moved == 0 then return { now, table.concat(verdicts) } end
+
+-- Reversed, so that tasks given back together keep their order at the head.
+local function reversed(list)
+  local other = {}
+  for i = #list, 1, -1 do other[#other + 1] = list[i] end
+  return other
+end
+
+local function settle(id, sums)
+  local key = BATCH .. id
+  local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'keep', 'open')
+  if not now_is[12] then return end
+  for i = 1, 9 do now_is[i] = (now_is[i] or 0) + sums[i] end
+  for i = 10, 11 do now_is[i] = math.max(now_is[i] or 0, sums[i]) end
+  redis.call('HSET', key, 'q', now_is[1], 'p', now_is[2], 'c', now_is[3], 'e', now_is[4], 'x', now_is[5],
+    'ui', now_is[6], 'uo', now_is[7], 'uc', now_is[8], 'ur', now_is[9], 'end', now_is[10], 'keep', now_is[11])
+  redis.call('APPEND', LOG .. id, table.concat(sums.log))
+  if now_is[12] == '0' and now_is[1] + now_is[2] == 0 then retire(id, now_is[11]) end
+end
+
+spread('ZREM', TIMER, done)
+spread('ZREM', DELAYED, undelayed)
+spread('ZREM', DEADLINES, unleased)
+spread('ZADD', TIMER, timers)
+for name, ids in pairs(lists) do
+  local command = string.sub(name, 1, 5)
+  spread(command, READY .. string.sub(name, 6), command == 'LPUSH' and reversed(ids) or ids)
+end
+for _, id in ipairs(seen) do
+  local sums = batches[id]
+  settle(id, sums)
+  queued, processing = queued + sums[QUEUED], processing + sums[PROCESSING]
+end
+redis.call('HINCRBY', META, 'q', queued)
+redis.call('HINCRBY', META, 'p', processing)
+local sections = section(MOVED, #moved, table.concat(moved))
+if #parked > 0 then sections = sections .. section(AMENDED, #parked, table.concat(parked)) end
+announce(sections)
+return { now, table.concat(verdicts) }

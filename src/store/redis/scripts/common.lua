@@ -1,0 +1,37 @@
+-- What every script begins with. Capitalised names come from Rust: see script.rs.
+
+-- The instant in milliseconds, by Redis's own clock.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- One command over a list, or the part from `first` to `last`, that may be too long for one call.
+local function spread(command, key, list, first, last)
+  last = last or #list
+  for from = first or 1, last, CHUNK do
+    redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, last)))
+  end
+end
+
+-- A part of an announcement; its layout is that of message.rs.
+local function section(kind, count, entries)
+  return struct.pack('>BI4', kind, count) .. entries
+end
+
+-- Numbers what this call changed and tells whoever listens.
+local function announce(sections)
+  local seq = redis.call('HINCRBY', META, 'seq', 1)
+  local epoch = redis.call('HGET', META, 'epoch') or 0
+  redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', epoch, seq) .. sections)
+end
+
+-- Lets a finished batch go, some time after the last of its tasks.
+local function retire(batch, keep)
+  local at = keep + TOMBSTONE_MS
+  redis.call('PEXPIREAT', BATCH .. batch, at)
+  redis.call('PEXPIREAT', LOG .. batch, at)
+  redis.call('PEXPIREAT', CALLS .. batch, at)
+  redis.call('DEL', HELD .. batch)
+end
+

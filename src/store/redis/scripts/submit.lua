@@ -1,0 +1,85 @@
+-- Accepts tasks into a batch, all or none.
+--
+-- KEYS[1]  the partition's meta key
+-- ARGV     1 batch id   2 what is expected of the batch: new, open, retry   3 '1' to leave it open
+--          4 when the batch is created, ms   5 idempotency key or ''   6 hash of the content
+--          7 the range of ids   8 first id   9 entries for the batch log   10 entries to announce
+--          11 how many tasks
+--          then sections, each after its length: key and record of every task; deadline and id of every task;
+--          ids ready to start by priority, urgent first; due, priority and id of those that may have to wait
+-- Returns  now, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed', 'taken'
+
+local batch, expected, keep_open, created = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local idempotency, hash, range, first = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local count = tonumber(ARGV[11])
+local now = clock()
+local made = batch .. range
+
+if idempotency ~= '' then
+  local before = redis.call('GET', IDEMPOTENCY .. idempotency)
+  if before then
+    if string.sub(before, 1, 32) ~= hash then return { now, 'reused' } end
+    return { now, 'ok', string.sub(before, 33) }
+  end
+end
+
+-- The same call again, after a reply that was lost.
+local owner = redis.call('GETRANGE', TASK .. first, BATCH_AT, BATCH_AT + 15)
+if owner == batch or redis.call('EXISTS', TOMBSTONE .. first) == 1 then return { now, 'ok', made } end
+if owner ~= '' then return { now, 'taken' } end
+
+local known = redis.call('HMGET', BATCH .. batch, 'open')
+if expected == 'new' then
+  if known[1] then return { now, 'taken' } end
+else
+  if not known[1] then return { now, 'nobatch' } end
+  if expected == 'open' and known[1] ~= '1' then return { now, 'closed' } end
+end
+
+-- Steps from section to section: where the next one begins and ends.
+local at = 12
+local function next_section()
+  local first, last = at + 1, at + tonumber(ARGV[at])
+  at = last + 1
+  return first, last
+end
+
+local from, to = next_section()
+for start = from, to, CHUNK do
+  redis.call('MSET', unpack(ARGV, start, math.min(start + CHUNK - 1, to)))
+end
+from, to = next_section()
+spread('ZADD', TIMER, ARGV, from, to)
+for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
+  from, to = next_section()
+  spread('RPUSH', READY .. priority, ARGV, from, to)
+end
+from, to = next_section()
+for i = from, to, 3 do
+  local due, id = tonumber(ARGV[i]), ARGV[i + 2]
+  if due > now then
+    redis.call('ZADD', DELAYED, due, id)
+  else
+    redis.call('RPUSH', READY .. ARGV[i + 1], id)
+  end
+end
+
+redis.call('HINCRBY', BATCH .. batch, 'q', count)
+redis.call('APPEND', CALLS .. batch, range)
+redis.call('APPEND', LOG .. batch, ARGV[9])
+if expected == 'new' then
+  redis.call('HSET', BATCH .. batch, 'open', keep_open, 'create', created)
+  redis.call('ZADD', BATCHES, created, batch)
+elseif expected == 'open' then
+  redis.call('HSET', BATCH .. batch, 'open', keep_open)
+else
+  redis.call('PERSIST', BATCH .. batch)
+  redis.call('PERSIST', CALLS .. batch)
+  redis.call('PERSIST', LOG .. batch)
+end
+if idempotency ~= '' then
+  redis.call('SET', IDEMPOTENCY .. idempotency, hash .. made, 'PX', IDEMPOTENCY_MS)
+end
+redis.call('HINCRBY', META, 'q', count)
+announce(section(MOVED, count, ARGV[10]))
+return { now, 'ok', made }

@@ -1,0 +1,228 @@
+//! Accepting tasks: one script call for all of a submission.
+
+use std::sync::Arc;
+
+use redis::Value;
+
+use super::{
+    RedisStore,
+    keys::Keys,
+    lease::decimal,
+    link::{self, Call},
+    message, reply,
+    script::Script,
+};
+use crate::{
+    clock::Timestamp,
+    model::{BatchId, Priority, Spec, Status, Task, TaskId},
+    store::{Accepted, Append, Error, IDEMPOTENCY_WINDOW, Idempotency, Moved, Submission, record},
+};
+
+impl RedisStore {
+    pub(super) async fn accept(&self, mut submission: Submission) -> Result<Accepted, Error> {
+        // Where there is one partition the script sees key and batch together.
+        let claim = match submission.idempotency.take() {
+            Some(idempotency) if self.info.partitions > 1 => Some(idempotency),
+            other => {
+                submission.idempotency = other;
+                None
+            }
+        };
+        let Some(claim) = claim else {
+            return self.submit_once(&submission).await;
+        };
+        let claimed = self.claim_key(&claim, &submission).await?;
+        (submission.batch_id, submission.ids) = (claimed.batch_id, claimed.ids);
+        let result = self.submit_once(&submission).await;
+        if let Err(Error::NoSuchBatch(_) | Error::BatchClosed(_)) = result {
+            self.free_key(&claim).await?;
+        }
+        result
+    }
+
+    async fn submit_once(&self, submission: &Submission) -> Result<Accepted, Error> {
+        let batch_id = submission.batch_id;
+        let partition = self
+            .partition_of(batch_id.partition())
+            .ok_or(Error::NoSuchBatch(batch_id))?;
+        let call = Call {
+            script: Script::Submit,
+            partition,
+            args: self.arguments(submission),
+        };
+        let answer = self.link.run_one(call).await?;
+        let odd = || reply::odd("a submit");
+        let [now, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
+            return Err(odd());
+        };
+        self.link.hear_time(reply::int(now).ok_or_else(odd)?);
+        match (reply::bytes(verdict).unwrap_or_default(), rest) {
+            (b"ok", [made]) => accepted(reply::bytes(made).unwrap_or_default()).ok_or_else(odd),
+            (b"reused", _) => Err(Error::KeyReused),
+            (b"nobatch", _) => Err(Error::NoSuchBatch(batch_id)),
+            (b"closed", _) => Err(Error::BatchClosed(batch_id)),
+            (b"taken", _) => Err(Error::Corrupt("a new id is in use already".into())),
+            _ => Err(odd()),
+        }
+    }
+
+    fn arguments(&self, submission: &Submission) -> Vec<Vec<u8>> {
+        let batch_id = submission.batch_id;
+        let now = self.link.now();
+        let parts = self.parts(submission, now);
+        let key = submission.idempotency.as_ref();
+        let created = submission.specs.first().map(|spec| spec.create_time);
+        let mut args = vec![
+            batch_id.as_bytes().to_vec(),
+            expected(submission.append).to_vec(),
+            decimal(u8::from(submission.keep_open)),
+            decimal(created.unwrap_or(now).0),
+            key.map(|key| key.key.clone().into_bytes())
+                .unwrap_or_default(),
+            key.map(|key| key.hash.to_vec()).unwrap_or_default(),
+            reply::encode_range(submission.ids).to_vec(),
+            submission.ids.first.as_bytes().to_vec(),
+        ];
+        args.extend([parts.log, parts.moved, decimal(submission.specs.len())]);
+        let [high, normal, low] = parts.ready;
+        for section in [
+            parts.records,
+            parts.timers,
+            high,
+            normal,
+            low,
+            parts.waiting,
+        ] {
+            args.push(decimal(section.len()));
+            args.extend(section);
+        }
+        args
+    }
+
+    fn parts(&self, submission: &Submission, now: Timestamp) -> Parts {
+        let batch_id = submission.batch_id;
+        let keys = Keys::of(batch_id.partition());
+        let mut parts = Parts::default();
+        for (id, spec) in submission.ids.iter().zip(&submission.specs) {
+            let task = Task::new(id, batch_id, Arc::clone(spec), self.info.epoch);
+            parts.records.push(keys.task(id));
+            parts.records.push(record::encode(&task));
+            parts.timers.push(decimal(spec.deadline.0));
+            parts.timers.push(id.as_bytes().to_vec());
+            parts.place(id, spec, spec.not_before.is_some_and(|time| time > now));
+            parts.announce(id, batch_id);
+        }
+        parts
+    }
+
+    /// Binds a key to what this call is about to make, or finds what an earlier one bound it to. The key has a
+    /// home of its own, since a later call with it may have drawn a batch in another partition.
+    async fn claim_key(
+        &self,
+        idempotency: &Idempotency,
+        submission: &Submission,
+    ) -> Result<Accepted, Error> {
+        let key = self.home_of(idempotency);
+        let mut value = idempotency.hash.to_vec();
+        value.extend(submission.batch_id.as_bytes());
+        value.extend(reply::encode_range(submission.ids));
+        let mut pipeline = redis::pipe();
+        let window = IDEMPOTENCY_WINDOW.as_millis().to_string();
+        pipeline
+            .cmd("SET")
+            .arg(&key)
+            .arg(value)
+            .arg("NX")
+            .arg("PX")
+            .arg(window);
+        pipeline.cmd("GET").arg(&key);
+        let mut answers = self.link.send(&pipeline).await?.into_iter();
+        let odd = || reply::odd("an idempotency key");
+        link::answered(answers.next().ok_or_else(odd)?)?;
+        let bound = link::answered(answers.next().ok_or_else(odd)?)?;
+        let bound = reply::bytes(&bound).ok_or_else(odd)?;
+        let (hash, made) = bound
+            .split_at_checked(idempotency.hash.len())
+            .ok_or_else(odd)?;
+        let made = accepted(made).ok_or_else(odd)?;
+        if hash != idempotency.hash || made.ids.count as usize != submission.specs.len() {
+            return Err(Error::KeyReused);
+        }
+        Ok(made)
+    }
+
+    /// A refused call leaves its key free for a better one.
+    async fn free_key(&self, idempotency: &Idempotency) -> Result<(), Error> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("DEL").arg(self.home_of(idempotency));
+        let answers = self.link.send(&pipeline).await?;
+        answers
+            .into_iter()
+            .try_for_each(|answer| link::answered(answer).map(|_: Value| ()))
+    }
+
+    fn home_of(&self, idempotency: &Idempotency) -> Vec<u8> {
+        let hash = blake3::hash(idempotency.key.as_bytes());
+        let [first, second, ..] = *hash.as_bytes();
+        let partition = u16::from_be_bytes([first, second]) % self.info.partitions;
+        Keys::of(partition).idempotency(&idempotency.key)
+    }
+}
+
+/// The parts of a submission as the script takes them.
+#[derive(Default)]
+struct Parts {
+    records: Vec<Vec<u8>>,
+    timers: Vec<Vec<u8>>,
+    /// Most urgent first.
+    ready: [Vec<Vec<u8>>; 3],
+    waiting: Vec<Vec<u8>>,
+    log: Vec<u8>,
+    moved: Vec<u8>,
+}
+
+impl Parts {
+    /// The script compares those that seem to have to wait with the server's clock.
+    fn place(&mut self, id: TaskId, spec: &Spec, waits: bool) {
+        let id = id.as_bytes().to_vec();
+        if waits {
+            let due = spec.not_before.unwrap_or(spec.create_time);
+            let priority = decimal(spec.priority as u8);
+            self.waiting.extend([decimal(due.0), priority, id]);
+            return;
+        }
+        self.ready[match spec.priority {
+            Priority::High => 0,
+            Priority::Normal => 1,
+            Priority::Low => 2,
+        }]
+        .push(id);
+    }
+
+    fn announce(&mut self, task: TaskId, batch: BatchId) {
+        let moved = Moved {
+            task,
+            batch,
+            revision: 1,
+            status: Status::Queued,
+        };
+        self.log.extend(message::encode_log_entry(&moved));
+        self.moved.extend(message::encode_moved(&moved));
+    }
+}
+
+fn expected(append: Append) -> &'static [u8] {
+    match append {
+        Append::New => b"new",
+        Append::Open => b"open",
+        Append::Retry => b"retry",
+    }
+}
+
+fn accepted(bytes: &[u8]) -> Option<Accepted> {
+    let (batch, range) = bytes.split_first_chunk::<16>()?;
+    Some(Accepted {
+        batch_id: BatchId::from_bytes(*batch),
+        ids: reply::decode_range(range)?,
+    })
+}
