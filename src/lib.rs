@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod model;
 pub mod proto;
+pub mod simulator;
 pub mod store;
 pub mod upstream;

@@ -1,0 +1,214 @@
+//! One chat completion: admitted or refused, then answered, or failed the way the plan says.
+
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::{
+    HeaderMap, Request, Response,
+    body::Incoming,
+    header::{CONTENT_LENGTH, HeaderName, HeaderValue},
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Canned, Fault,
+    limit::Admission,
+    log::{Ended, OpenCall},
+    reply::{Completion, Refusal, add_headers, charge, hash16, json_reply, reply, tokens},
+    request::{Asked, bearer, read},
+    server::Break,
+    state::State,
+    stream,
+};
+
+/// What [`Fault::Huge`] answers with: far more than any caller should read.
+const HUGE_PIECES: usize = 64;
+const HUGE_PIECE: usize = 1024 * 1024;
+
+/// Handles one call. An `Err` breaks the connection instead of replying.
+pub(super) async fn chat(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Break> {
+    let (head, body) = request.into_parts();
+    let number = state.next_reply();
+    let mut call = state.log.begin();
+    note_headers(&mut call, &head.headers);
+    let asked = match read(&state, &head.headers, body).await {
+        Ok(asked) => asked,
+        Err(refusal) => return Ok(refuse(call, Ended::Refused, &refusal, number)),
+    };
+    note_request(&mut call, &asked);
+    if !state.is_healthy() {
+        return Ok(refuse(
+            call,
+            Ended::Unhealthy,
+            &Refusal::injected(503),
+            number,
+        ));
+    }
+    let (admission, rate_headers) = state.limiter.admit(charge(&asked), Instant::now());
+    let mut response = match throttled(&admission) {
+        Some(refusal) => refuse(call, Ended::Throttled, &refusal, number),
+        None => admitted(&state, call, asked, number).await?,
+    };
+    add_headers(&mut response, rate_headers);
+    Ok(response)
+}
+
+async fn admitted(
+    state: &State,
+    mut call: OpenCall,
+    asked: Asked,
+    number: u64,
+) -> Result<Response<Body>, Break> {
+    let prompt = u64::from_str_radix(&call.record.prompt, 16).unwrap_or_default();
+    let fate = state.fate(prompt);
+    call.record.attempt = fate.attempt;
+    call.record.fault = fate.fault.as_ref().map(Fault::to_string);
+    // A stream takes half of its time to the first event and half to the last.
+    let first = if asked.stream {
+        fate.latency / 2
+    } else {
+        fate.latency
+    };
+    if !first.is_zero() && !fate.fault.as_ref().is_some_and(Fault::is_refusal) {
+        sleep(first).await;
+    }
+    match fate.fault {
+        Some(fault) => failed(call, &fault, asked, number).await,
+        None => Ok(answered(call, asked, number, fate.latency - first)),
+    }
+}
+
+fn answered(mut call: OpenCall, asked: Asked, number: u64, rest: Duration) -> Response<Body> {
+    let (streamed, include_usage) = (asked.stream, asked.include_usage);
+    let completion = Completion::of(asked, number);
+    call.record.output_tokens = completion.output_tokens;
+    if !streamed {
+        call.end(Ended::Answered, Some(200));
+        return json_reply(200, number, &completion.body());
+    }
+    let events = stream::events(&completion, include_usage);
+    let pause = rest / u32::try_from(events.len()).unwrap_or(u32::MAX);
+    reply(
+        200,
+        number,
+        "text/event-stream",
+        stream::paced(call, events, pause),
+    )
+}
+
+/// Fails the call the way `fault` says.
+async fn failed(
+    call: OpenCall,
+    fault: &Fault,
+    asked: Asked,
+    number: u64,
+) -> Result<Response<Body>, Break> {
+    if let Some(refusal) = Refusal::of_fault(fault) {
+        return Ok(refuse(call, Ended::Faulted, &refusal, number));
+    }
+    let completion = Completion::of(asked, number);
+    match fault {
+        Fault::Stall => pending().await,
+        Fault::Reset => Err(broken(call, Break::Reset)),
+        Fault::Close => Err(broken(call, Break::Close)),
+        Fault::Truncated => Ok(truncated(call, &completion, number)),
+        Fault::Huge => Ok(huge(call, number)),
+        Fault::Reply(canned) => Ok(word_for_word(call, canned, number)),
+        _ => {
+            call.end(Ended::Faulted, Some(200));
+            let mut body = completion.body();
+            if *fault == Fault::EmptyChoices {
+                body["choices"] = json!([]);
+                return Ok(json_reply(200, number, &body));
+            }
+            let half = body.to_string();
+            let half = half[..half.len() / 2].to_owned();
+            Ok(reply(200, number, "application/json", Body::from(half)))
+        }
+    }
+}
+
+fn broken(call: OpenCall, how: Break) -> Break {
+    call.end(Ended::Faulted, None);
+    how
+}
+
+fn truncated(call: OpenCall, completion: &Completion, number: u64) -> Response<Body> {
+    if call.record.streamed {
+        let mut events = stream::events(completion, false);
+        events.truncate(3);
+        return reply(200, number, "text/event-stream", stream::cut(call, events));
+    }
+    let whole = Bytes::from(completion.body().to_string());
+    let half = VecDeque::from([whole.slice(..whole.len() / 2)]);
+    let mut response = reply(200, number, "application/json", stream::cut(call, half));
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(whole.len()));
+    response
+}
+
+fn huge(mut call: OpenCall, number: u64) -> Response<Body> {
+    call.record.ended = Ended::Faulted;
+    let piece = Bytes::from(vec![b'x'; HUGE_PIECE]);
+    let mut pieces = VecDeque::from([Bytes::from_static(
+        br#"{"choices":[{"message":{"content":""#,
+    )]);
+    pieces.extend(std::iter::repeat_n(piece, HUGE_PIECES));
+    pieces.push_back(Bytes::from_static(br#""}}]}"#));
+    reply(
+        200,
+        number,
+        "application/json",
+        stream::paced(call, pieces, Duration::ZERO),
+    )
+}
+
+fn word_for_word(call: OpenCall, canned: &Canned, number: u64) -> Response<Body> {
+    call.end(Ended::Faulted, Some(canned.status));
+    let body = Body::from(canned.body.clone());
+    let mut response = reply(canned.status, number, "application/json", body);
+    for (name, value) in &canned.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+fn refuse(call: OpenCall, ended: Ended, refusal: &Refusal, number: u64) -> Response<Body> {
+    call.end(ended, Some(refusal.status));
+    refusal.response(number)
+}
+
+fn throttled(admission: &Admission) -> Option<Refusal> {
+    let (kind, code, message) = match admission {
+        Admission::Admitted => return None,
+        Admission::Refused { what, .. } => (*what, "rate_limit_exceeded", "rate limit reached"),
+        Admission::TooLarge => (
+            "tokens",
+            "request_too_large",
+            "the request needs more tokens than the whole limit",
+        ),
+    };
+    Some(Refusal::of(429, kind, Some(code), message))
+}
+
+fn note_headers(call: &mut OpenCall, headers: &HeaderMap) {
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    call.record.key = bearer(headers).map(hash16);
+    call.record.idempotency_key = text("idempotency-key");
+    call.record.client_request_id = text("x-client-request-id");
+}
+
+fn note_request(call: &mut OpenCall, asked: &Asked) {
+    call.record.prompt = hash16(&asked.prompt);
+    call.record.model.clone_from(&asked.model);
+    call.record.streamed = asked.stream;
+    call.record.input_tokens = tokens(asked.input_bytes);
+}
