@@ -4,8 +4,10 @@
 //! ([`store`]), its feed only hints, and everything else is a small loop over those three.
 
 pub mod clock;
+pub mod journal;
 pub mod model;
 pub mod proto;
 pub mod simulator;
 pub mod store;
 pub mod upstream;
+pub mod worker;

@@ -1,0 +1,79 @@
+//! What operators are told about tasks: metrics for every move, one log line for every finished task.
+//! Never a prompt, a result or a key.
+
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+
+use crate::model::{BatchId, Cause, Parked, Status, Task};
+
+/// A task came to its present status.
+pub fn moved(task: &Task) {
+    let last = task.last();
+    counter!("tidings_transitions_total", "status" => last.status.word()).increment(1);
+    if last.cause == Cause::LeaseExpired || last.cause == Cause::Poisoned {
+        counter!("tidings_leases_expired_total").increment(1);
+    }
+    if last.status == Status::Processing {
+        histogram!("tidings_queue_seconds").record(queued_for(task));
+    }
+    if last.status.is_terminal() {
+        finished(task);
+    }
+}
+
+/// A worker came too late: the task had moved on, and its result was dropped.
+pub fn fenced(task: &Task) {
+    counter!("tidings_fence_rejected_total").increment(1);
+    tracing::info!(task = %task.id, "late outcome dropped: the task had moved on");
+}
+
+/// A batch was parked: nothing of it runs until somebody mends the cause.
+pub fn parked(batch: BatchId, parked: &Parked) {
+    // The reason alone: the message repeats words of the upstream.
+    let reason = format!("{:?}", parked.reason);
+    tracing::warn!(%batch, reason, "batch parked: mend the cause, then resume the batch");
+}
+
+fn finished(task: &Task) {
+    let (queued, ran) = (waited(task), run_time(task));
+    histogram!("tidings_run_seconds").record(ran);
+    let outcome = task.status().word();
+    let failure = task.error().map(|failure| format!("{:?}", failure.code));
+    tracing::info!(
+        task = %task.id,
+        batch = %task.batch_id,
+        attempts = task.attempt(),
+        queue_ms = queued.as_millis() as u64,
+        run_ms = ran.as_millis() as u64,
+        outcome,
+        failure,
+        "task finished"
+    );
+}
+
+/// How long the task had waited when its latest attempt began.
+fn queued_for(task: &Task) -> Duration {
+    match task.history.as_slice() {
+        [.., before, last] => last.at.since(before.at),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Time spent queued, over all attempts.
+fn waited(task: &Task) -> Duration {
+    spent_in(task, Status::Queued)
+}
+
+/// Time spent processing, over all attempts.
+fn run_time(task: &Task) -> Duration {
+    spent_in(task, Status::Processing)
+}
+
+fn spent_in(task: &Task, status: Status) -> Duration {
+    task.history
+        .windows(2)
+        .filter(|pair| pair[0].status == status)
+        .map(|pair| pair[1].at.since(pair[0].at))
+        .sum()
+}

@@ -1,0 +1,100 @@
+//! Commits what became of tasks: everything that has ended since the last commit goes into the next.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{backoff::Backoff, held::Held};
+use crate::{
+    journal,
+    model::{Event, Status, Task},
+    store::{Commit, Error, Guard, Store, Verdict},
+};
+
+/// Bounds one commit's size, and so the time others wait for the store.
+const MAX_BATCH: usize = 256;
+
+/// A task that ended its attempt.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) task: Arc<Task>,
+    pub(super) event: Event,
+    /// Kept until the commit, so that a slow store slows the pool down instead of filling memory.
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
+/// Commits until every sender is gone and everything sent is committed.
+pub(super) async fn run(
+    store: Arc<dyn Store>,
+    held: Arc<Held>,
+    mut finished: mpsc::UnboundedReceiver<Finished>,
+) {
+    let mut ended = Vec::with_capacity(MAX_BATCH);
+    while finished.recv_many(&mut ended, MAX_BATCH).await > 0 {
+        let commits: Vec<Commit> = ended.iter().filter_map(|f| commit(&store, f)).collect();
+        if let Some(verdicts) = commit_all(store.as_ref(), &commits).await {
+            record(&commits, &verdicts);
+        }
+        for Finished { task, .. } in &ended {
+            held.remove(task.id, task.fence());
+        }
+        // Only now are the slots free again.
+        ended.clear();
+    }
+}
+
+fn record(commits: &[Commit], verdicts: &[Verdict]) {
+    let mut parked = BTreeMap::new();
+    for (commit, verdict) in commits.iter().zip(verdicts) {
+        match verdict {
+            Verdict::Applied => {
+                journal::moved(&commit.task);
+                // Once for all tasks of the batch that come back together.
+                parked.extend(commit.park.as_ref().map(|why| (commit.task.batch_id, why)));
+            }
+            Verdict::Conflict => journal::fenced(&commit.task),
+        }
+    }
+    for (batch, why) in parked {
+        journal::parked(batch, why);
+    }
+}
+
+fn commit(store: &Arc<dyn Store>, finished: &Finished) -> Option<Commit> {
+    let park = match &finished.event {
+        Event::Parked { parked, .. } => Some(parked.clone()),
+        _ => None,
+    };
+    let mut task = Task::clone(&finished.task);
+    if let Err(error) = task.apply(finished.event.clone(), store.now()) {
+        tracing::error!(task = %task.id, %error, "outcome dropped");
+        return None;
+    }
+    Some(Commit {
+        task,
+        fence: finished.task.fence(),
+        from: Status::Processing,
+        guard: Guard::None,
+        park,
+    })
+}
+
+/// Tries until the store answers, however long that takes: while it is away nobody else can take the tasks, the fence
+/// makes a repeated commit harmless, and a result may have been paid for. The slots bound what waits.
+async fn commit_all(store: &dyn Store, commits: &[Commit]) -> Option<Vec<Verdict>> {
+    let mut backoff = Backoff::default();
+    loop {
+        match store.commit(commits.to_vec()).await {
+            Ok(verdicts) => return Some(verdicts),
+            Err(error @ (Error::Unavailable(_) | Error::Full(_))) => {
+                tracing::warn!(%error, tasks = commits.len(), "commit failed; trying again");
+                backoff.pause().await;
+            }
+            Err(error) => {
+                // The leases run out and the tasks run again.
+                tracing::error!(%error, tasks = commits.len(), "commit failed for good");
+                return None;
+            }
+        }
+    }
+}

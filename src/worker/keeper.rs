@@ -1,0 +1,72 @@
+//! Keeps leases: renews them every third of their length, passes progress on, and tells a runner when its lease is
+//! lost. Listens for cancellations as well, so that an upstream call is dropped at once instead of at the next renewal.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::held::Held;
+use crate::{
+    model::Status,
+    store::{Change, Store},
+};
+
+/// Bounds one renewal's size.
+const MAX_BATCH: usize = 500;
+/// Progress is passed on at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Keeps leases until `stop`.
+pub(super) async fn run(
+    store: Arc<dyn Store>,
+    held: Arc<Held>,
+    lease: Duration,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = renew(store.as_ref(), &held, lease) => {}
+        () = hear(store.as_ref(), &held) => {}
+    }
+}
+
+async fn renew(store: &dyn Store, held: &Held, lease: Duration) {
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            () = sleep_until(last + lease / 3) => {}
+            () = held.progressed() => sleep_until(last + PROGRESS_INTERVAL.min(lease / 3)).await,
+        }
+        last = Instant::now();
+        for renewals in held.renewals().chunks(MAX_BATCH) {
+            match store.renew(renewals, lease).await {
+                Ok(kept) => {
+                    for (renewal, _) in renewals.iter().zip(kept).filter(|(_, kept)| !kept) {
+                        held.lose(renewal.id, Some(renewal.fence));
+                    }
+                }
+                // Running on is right: the lease may outlive the trouble, and the fence decides at the commit.
+                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            }
+        }
+    }
+}
+
+async fn hear(store: &dyn Store, held: &Held) {
+    let mut changes = store.changes();
+    loop {
+        match changes.recv().await {
+            Ok(Change::Moved(moved)) => {
+                for moved in moved.iter().filter(|m| m.status == Status::Cancelled) {
+                    held.lose(moved.task, None);
+                }
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! From queue to outcome: takes tasks, runs them, and commits what became of them.
+//!
+//! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
+//! [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+
+mod backoff;
+mod committer;
+pub mod function;
+mod held;
+mod janitor;
+mod keeper;
+mod pool;
+mod reaper;
+mod runner;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{model::WorkerId, store::Store, upstream};
+
+pub use function::{Function, Registry};
+
+/// How a worker process works.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Ceiling of tasks in hand.
+    pub concurrency: usize,
+    /// How long a silent worker keeps a task; at least a second.
+    pub lease: Duration,
+    /// How long a shutdown waits for running tasks.
+    pub grace: Duration,
+}
+
+/// The workers of one process.
+pub struct Worker {
+    store: Arc<dyn Store>,
+    upstream: upstream::Client,
+    functions: Arc<Registry>,
+    config: Config,
+}
+
+impl Worker {
+    /// Workers that take tasks from `store`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        upstream: upstream::Client,
+        functions: Arc<Registry>,
+        config: Config,
+    ) -> Self {
+        Worker {
+            store,
+            upstream,
+            functions,
+            config,
+        }
+    }
+
+    /// Works until `shutdown`, then drains: takes no more tasks, lets the running ones finish within the grace and
+    /// gives the rest back uncharged. Returns when all is committed or the store has been away for too long.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Worker {
+            store,
+            upstream,
+            functions,
+            config,
+        } = self;
+        let id = WorkerId(rand::random::<u64>().max(1));
+        tracing::info!(worker = %id, concurrency = config.concurrency, "worker started");
+        let held = Arc::new(held::Held::default());
+        let (done, finished) = mpsc::unbounded_channel();
+        let runner = runner::Runner::new(store.clone(), upstream, functions, id);
+        let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
+        let loops = TaskTracker::new();
+        let stop = CancellationToken::new();
+        loops.spawn(keeper::run(
+            store.clone(),
+            held.clone(),
+            config.lease,
+            stop.clone(),
+        ));
+        loops.spawn(reaper::run(store.clone(), config.lease, stop.clone()));
+        loops.spawn(janitor::run(store.clone(), stop.clone()));
+        let committer = tokio::spawn(committer::run(store, held, finished));
+
+        pool.run(shutdown).await;
+        // The pool held the last sender: the committer ends when it has committed what was sent.
+        if let Err(error) = committer.await {
+            tracing::error!(%error, "committer ended badly");
+        }
+        stop.cancel();
+        loops.close();
+        loops.wait().await;
+        tracing::info!(worker = %id, "worker stopped");
+    }
+}

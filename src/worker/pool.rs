@@ -1,0 +1,184 @@
+//! Acquires tasks whenever there is room, and starts them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Config,
+    backoff::{Backoff, jittered},
+    committer::Finished,
+    held::Held,
+    runner::Runner,
+};
+use crate::{
+    clock::Timestamp,
+    journal,
+    model::{Event, Status, Task, WorkerId},
+    store::{Change, Store},
+};
+
+/// Bounds one acquire's size.
+const MAX_BATCH: usize = 256;
+/// How often to look without having heard anything: a hint may be lost.
+const FALLBACK: Duration = Duration::from_secs(1);
+/// What a commit of released tasks may take when the grace is over.
+const RELEASE_TIME: Duration = Duration::from_secs(1);
+
+/// Acquires tasks and starts them.
+pub(super) struct Pool {
+    store: Arc<dyn Store>,
+    held: Arc<Held>,
+    runner: Runner,
+    done: mpsc::UnboundedSender<Finished>,
+    worker: WorkerId,
+    config: Config,
+    slots: Arc<Semaphore>,
+    release: CancellationToken,
+    running: TaskTracker,
+}
+
+impl Pool {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        held: Arc<Held>,
+        runner: Runner,
+        done: mpsc::UnboundedSender<Finished>,
+        worker: WorkerId,
+        config: Config,
+    ) -> Self {
+        Pool {
+            store,
+            held,
+            runner,
+            done,
+            worker,
+            config,
+            slots: Arc::new(Semaphore::new(config.concurrency)),
+            release: CancellationToken::new(),
+            running: TaskTracker::new(),
+        }
+    }
+
+    /// Works until `shutdown`, then waits for the running tasks and gives back what outlasts the grace.
+    pub(super) async fn run(self, shutdown: CancellationToken) {
+        let work = Arc::new(Notify::new());
+        tokio::select! {
+            () = self.acquire(&work, &shutdown) => {}
+            () = hear(self.store.as_ref(), &work) => {}
+        }
+        self.running.close();
+        let grace = self.config.grace.saturating_sub(RELEASE_TIME / 2);
+        if tokio::time::timeout(grace, self.running.wait())
+            .await
+            .is_err()
+        {
+            tracing::info!(
+                tasks = self.running.len(),
+                "grace is over; giving tasks back"
+            );
+            self.release.cancel();
+            self.running.wait().await;
+        }
+    }
+
+    /// Acquires until `shutdown`. An acquire under way is never dropped: what it took would be lost until its lease
+    /// ends.
+    async fn acquire(&self, work: &Notify, shutdown: &CancellationToken) {
+        let mut backoff = Backoff::default();
+        while let Some(slots) = self.take_slots(shutdown).await {
+            let wanted = slots.len();
+            match self
+                .store
+                .acquire(self.worker, wanted, self.config.lease)
+                .await
+            {
+                Ok(acquired) => {
+                    backoff.reset();
+                    for (task, slot) in acquired.tasks.into_iter().zip(slots) {
+                        self.start(task, slot);
+                    }
+                    if !acquired.more {
+                        self.wait(work, acquired.next_due, shutdown).await;
+                    }
+                }
+                Err(error) => {
+                    drop(slots);
+                    tracing::warn!(%error, "no tasks could be acquired; trying again");
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Every free slot, at least one; none at shutdown.
+    async fn take_slots(&self, shutdown: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
+        let first = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return None,
+            slot = self.slots.clone().acquire_owned() => slot.ok()?,
+        };
+        let mut slots = vec![first];
+        while slots.len() < MAX_BATCH
+            && let Ok(slot) = self.slots.clone().try_acquire_owned()
+        {
+            slots.push(slot);
+        }
+        Some(slots)
+    }
+
+    async fn wait(&self, work: &Notify, next_due: Option<Timestamp>, shutdown: &CancellationToken) {
+        let mut pause = jittered(FALLBACK);
+        if let Some(due) = next_due {
+            pause = pause.min(due.since(self.store.now()));
+        }
+        // Being told is the rule, looking again the floor.
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = work.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    fn start(&self, task: Task, slot: OwnedSemaphorePermit) {
+        let (lost, progress) = self.held.insert(&task);
+        let (runner, held, done) = (self.runner.clone(), self.held.clone(), self.done.clone());
+        let release = self.release.clone();
+        journal::moved(&task);
+        self.running.spawn(async move {
+            let task = Arc::new(task);
+            let event = tokio::select! {
+                biased;
+                () = lost.cancelled() => {
+                    held.remove(task.id, task.fence());
+                    return;
+                }
+                event = runner.run(task.clone(), progress) => event,
+                () = release.cancelled() => Event::Released,
+            };
+            // The receiver outlives every sender.
+            let _ = done.send(Finished {
+                task,
+                event,
+                _slot: slot,
+            });
+        });
+    }
+}
+
+/// Wakes the pool when something may have become ready.
+async fn hear(store: &dyn Store, work: &Notify) {
+    let mut changes = store.changes();
+    loop {
+        let wake = match changes.recv().await {
+            Ok(Change::Moved(moved)) => moved.iter().any(|m| m.status == Status::Queued),
+            Ok(Change::Amended(_) | Change::Gap) | Err(RecvError::Lagged(_)) => true,
+            Ok(Change::Noted(_)) => false,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        };
+        if wake {
+            work.notify_one();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Moves tasks whose time has run out: those of lost workers back to the queue, those past their deadline to error.
+//! Every process runs one; the store's compare makes that safe without a leader.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::jittered;
+use crate::{
+    journal,
+    model::{Event, Status, Task, retry},
+    store::{Commit, Error, Guard, Store, Verdict},
+};
+
+/// Bounds one look at the store.
+const MAX_BATCH: usize = 200;
+/// Recovery is promised within two seconds of a lease's end, and a deadline is kept about as exactly.
+const LONGEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// Reaps until `stop`.
+pub(super) async fn run(store: Arc<dyn Store>, lease: Duration, stop: CancellationToken) {
+    let period = (lease / 3).min(LONGEST_PERIOD);
+    let mut pause = period;
+    let mut away = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(jittered(pause)) => {}
+        }
+        // Leases that could not be renewed while the store was away are not those of lost workers: once it is back
+        // they get the time to be renewed.
+        let looked = if away {
+            store.stats().await.map(|_| ())
+        } else {
+            reap(store.as_ref()).await
+        };
+        pause = if away && looked.is_ok() {
+            2 * lease
+        } else {
+            period
+        };
+        away = looked.is_err();
+        if let Err(error) = looked {
+            tracing::warn!(%error, "reaping failed; trying again");
+        }
+    }
+}
+
+async fn reap(store: &dyn Store) -> Result<(), Error> {
+    loop {
+        let tasks = store.overdue(MAX_BATCH).await?;
+        let full = tasks.len() == MAX_BATCH;
+        let commits: Vec<Commit> = tasks
+            .into_iter()
+            .filter_map(|task| ended(task, store))
+            .collect();
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let moved: Vec<Task> = commits.iter().map(|commit| commit.task.clone()).collect();
+        let verdicts = store.commit(commits).await?;
+        let applied = verdicts.iter().filter(|v| **v == Verdict::Applied).count();
+        for (task, _) in moved
+            .iter()
+            .zip(&verdicts)
+            .filter(|(_, verdict)| **verdict == Verdict::Applied)
+        {
+            journal::moved(task);
+        }
+        if !full || applied == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn ended(mut task: Task, store: &dyn Store) -> Option<Commit> {
+    let (from, fence) = (task.status(), task.fence());
+    let now = store.now();
+    let (event, guard) = if task.spec.deadline <= now {
+        // Its worker, if it has one, would do the same; it may be stuck.
+        let mut failure = task.deadline_failure();
+        failure.maybe_billed = from == Status::Processing && task.spec.work.is_upstream();
+        (Event::DeadlinePassed(failure), Guard::None)
+    } else {
+        (retry::after_lost_worker(&task), Guard::LeaseExpired)
+    };
+    task.apply(event, now).ok()?;
+    Some(Commit {
+        task,
+        fence,
+        from,
+        guard,
+        park: None,
+    })
+}
