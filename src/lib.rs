@@ -10,4 +10,5 @@ pub mod proto;
 pub mod simulator;
 pub mod store;
 pub mod upstream;
+pub mod watch;
 pub mod worker;

@@ -1,0 +1,222 @@
+//! One subscription to the store's feed, and who is to look when it hints.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast::error::RecvError};
+use tokio_util::sync::CancellationToken;
+
+use super::reader::Reader;
+use crate::{
+    model::{BatchId, TaskId},
+    store::{Change, Store},
+};
+
+/// Tells watchers when to look.
+pub struct Hub {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) reader: Reader,
+    pub(super) draining: CancellationToken,
+    tasks: Table<TaskId>,
+    batches: Table<BatchId>,
+}
+
+impl Hub {
+    /// A hub on `store`. Streams end with [`super::Error::Draining`] when `draining` is cancelled.
+    pub fn new(store: Arc<dyn Store>, draining: CancellationToken) -> Arc<Self> {
+        Arc::new(Hub {
+            reader: Reader::new(store.clone()),
+            store,
+            draining,
+            tasks: Table::default(),
+            batches: Table::default(),
+        })
+    }
+
+    /// Passes hints on until `stop`: those since this call, however late its future has its first turn. A watcher that
+    /// has been there since then would not look for one that was missed.
+    pub fn run(
+        self: Arc<Self>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let mut changes = self.store.changes();
+        async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    change = changes.recv() => match change {
+                        Ok(change) => self.hear(&change),
+                        Err(RecvError::Lagged(_)) => self.hear(&Change::Gap),
+                        Err(RecvError::Closed) => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Streams open now.
+    pub fn watchers(&self) -> usize {
+        self.tasks.len() + self.batches.len()
+    }
+
+    pub(super) fn watch_task(self: &Arc<Self>, id: TaskId) -> Place<TaskId> {
+        Place::new(self, id, |hub| &hub.tasks)
+    }
+
+    pub(super) fn watch_batch(self: &Arc<Self>, id: BatchId) -> Place<BatchId> {
+        Place::new(self, id, |hub| &hub.batches)
+    }
+
+    fn hear(&self, change: &Change) {
+        match change {
+            Change::Moved(moved) => {
+                let mut last = None;
+                for moved in moved.iter() {
+                    self.tasks.wake(&moved.task);
+                    // The tasks of one batch mostly move together.
+                    if last.replace(moved.batch) != Some(moved.batch) {
+                        self.batches.wake(&moved.batch);
+                    }
+                }
+            }
+            Change::Noted(notes) => {
+                for note in notes.iter() {
+                    self.tasks.note(&note.task, note.progress);
+                }
+            }
+            Change::Amended(batch) => self.batches.wake(batch),
+            Change::Gap => {
+                self.tasks.wake_all();
+                self.batches.wake_all();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("watchers", &self.watchers())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who watches what.
+#[derive(Debug)]
+struct Table<K>(Mutex<HashMap<K, Vec<Weak<Slot>>>>);
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Table(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<K: Eq + Hash> Table<K> {
+    fn wake(&self, key: &K) {
+        self.each(key, Slot::wake);
+    }
+
+    fn note(&self, key: &K, progress: u8) {
+        self.each(key, |slot| {
+            slot.progress.store(progress, Ordering::Relaxed);
+            slot.news.notify_one();
+        });
+    }
+
+    fn each(&self, key: &K, act: impl Fn(&Slot)) {
+        if let Some(slots) = self.0.lock().get(key) {
+            slots.iter().filter_map(Weak::upgrade).for_each(|s| act(&s));
+        }
+    }
+
+    fn wake_all(&self) {
+        let slots = self.0.lock();
+        let all = slots.values().flatten().filter_map(Weak::upgrade);
+        all.for_each(|slot| slot.wake());
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().values().map(Vec::len).sum()
+    }
+
+    fn insert(&self, key: K, slot: &Arc<Slot>) {
+        let mut slots = self.0.lock();
+        slots.entry(key).or_default().push(Arc::downgrade(slot));
+    }
+
+    fn remove(&self, key: &K, slot: &Arc<Slot>) {
+        let mut all = self.0.lock();
+        if let Some(slots) = all.get_mut(key) {
+            slots.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(slot)));
+            if slots.is_empty() {
+                all.remove(key);
+            }
+        }
+    }
+}
+
+/// All that a watcher costs while it does not read: whether there is something to look at.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    news: Notify,
+    moved: std::sync::atomic::AtomicBool,
+    progress: AtomicU8,
+}
+
+impl Slot {
+    fn wake(&self) {
+        self.moved.store(true, Ordering::Release);
+        self.news.notify_one();
+    }
+
+    /// Waits for a hint; one that came since the last wait counts.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Whether the record may have changed since this was last asked.
+    pub(super) fn take_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::AcqRel)
+    }
+
+    /// Progress heard of since this was last asked, 1 to 100; 0 for none.
+    pub(super) fn take_progress(&self) -> u8 {
+        self.progress.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// A watcher's place in the table; leaving the scope gives it up.
+#[derive(Debug)]
+pub(super) struct Place<K: Eq + Hash> {
+    hub: Arc<Hub>,
+    key: K,
+    table: fn(&Hub) -> &Table<K>,
+    pub(super) slot: Arc<Slot>,
+}
+
+impl<K: Eq + Hash + Copy> Place<K> {
+    fn new(hub: &Arc<Hub>, key: K, table: fn(&Hub) -> &Table<K>) -> Self {
+        let slot = Arc::new(Slot::default());
+        table(hub).insert(key, &slot);
+        Place {
+            hub: hub.clone(),
+            key,
+            table,
+            slot,
+        }
+    }
+}
+
+impl<K: Eq + Hash> Drop for Place<K> {
+    fn drop(&mut self) {
+        (self.table)(&self.hub).remove(&self.key, &self.slot);
+    }
+}
