@@ -3,10 +3,12 @@
 //! A pure state machine decides ([`model`]), the store only compares and commits by revision
 //! ([`store`]), its feed only hints, and everything else is a small loop over those three.
 
+pub mod admin;
 pub mod clock;
 pub mod journal;
 pub mod model;
 pub mod proto;
+pub mod service;
 pub mod simulator;
 pub mod store;
 pub mod upstream;

@@ -1,0 +1,137 @@
+//! The one table from errors to gRPC statuses, with google.rpc details.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::{store, watch};
+
+/// The compiled descriptors of the google.rpc messages that errors carry, for reflection.
+pub const DETAIL_DESCRIPTORS: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
+
+const DOMAIN: &str = "tidings.dev";
+/// A store that is away is mostly back within seconds.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// A draining server is about to be replaced.
+const DRAIN_RETRY: Duration = Duration::from_secs(1);
+/// A full store needs time to drain.
+const FULL_RETRY: Duration = Duration::from_secs(10);
+/// Details travel in a header, which proxies bound at a few KiB.
+const MAX_VIOLATIONS: usize = 16;
+
+/// Bad input: every fault found, by field.
+pub(super) fn invalid(mut violations: Vec<FieldViolation>) -> Status {
+    let first = violations.first().map_or_else(String::new, |violation| {
+        format!("{}: {}", violation.field, violation.description)
+    });
+    let message = match violations.len() {
+        0 | 1 => first,
+        count => format!("{first} (and {} more)", count - 1),
+    };
+    violations.truncate(MAX_VIOLATIONS);
+    let mut details = reason("INVALID_ARGUMENT");
+    details.set_bad_request(violations);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// Bad input in one field.
+pub(super) fn invalid_field(field: &str, description: impl Into<String>) -> Status {
+    invalid(vec![FieldViolation::new(field, description)])
+}
+
+/// A field whose feature this server does not have.
+pub(super) fn unimplemented(field: &str, description: &str) -> Status {
+    let mut details = reason("NOT_SERVED_YET");
+    details.add_bad_request_violation(field, description);
+    Status::with_error_details(
+        Code::Unimplemented,
+        format!("{field}: {description}"),
+        details,
+    )
+}
+
+/// This server shuts down.
+pub(super) fn draining() -> Status {
+    unavailable(
+        "this server is shutting down; try again, on another replica if there is one",
+        "DRAINING",
+        DRAIN_RETRY,
+    )
+}
+
+/// There is no such thing.
+pub(super) fn not_found(kind: &str, id: impl ToString) -> Status {
+    let id = id.to_string();
+    let message = format!("there is no {kind} {id}; check the id, and which server it came from");
+    let mut details = reason("NOT_FOUND");
+    details.set_resource_info(kind, id, "", "");
+    Status::with_error_details(Code::NotFound, message, details)
+}
+
+/// A store's error.
+pub(super) fn from_store(error: store::Error) -> Status {
+    match error {
+        store::Error::Unavailable(cause) => unavailable(
+            &format!("the store is away: {cause}"),
+            "STORE_AWAY",
+            STORE_RETRY,
+        ),
+        store::Error::Full(cause) => {
+            let mut details = reason("STORE_FULL");
+            details.set_retry_info(Some(FULL_RETRY));
+            let message = format!("the store is full and nothing was accepted: {cause}");
+            Status::with_error_details(Code::ResourceExhausted, message, details)
+        }
+        store::Error::KeyReused => Status::with_error_details(
+            Code::AlreadyExists,
+            "idempotency_key: it was used within 24 h for a call with other content; \
+             use a new key for new content",
+            reason("IDEMPOTENCY_KEY_REUSED"),
+        ),
+        store::Error::NoSuchBatch(id) => not_found("batch", id),
+        store::Error::BatchClosed(id) => Status::with_error_details(
+            Code::FailedPrecondition,
+            format!("batch {id} is closed; submit a new batch, or keep it open with keep_open"),
+            reason("BATCH_CLOSED"),
+        ),
+        store::Error::Corrupt(fault) => {
+            tracing::error!(fault, "a stored record cannot be read");
+            Status::with_error_details(
+                Code::DataLoss,
+                "a stored record cannot be read; the server's log says more",
+                reason("RECORD_UNREADABLE"),
+            )
+        }
+    }
+}
+
+/// A watch's error.
+pub(super) fn from_watch(error: watch::Error) -> Status {
+    match error {
+        watch::Error::NoSuchTask(id) => not_found("task", id),
+        watch::Error::Expired(id) => {
+            let mut details = reason("EXPIRED");
+            details.set_resource_info("task", id.to_string(), "", "past its retention");
+            let message = format!("task {id} is past its retention and no longer kept");
+            Status::with_error_details(Code::NotFound, message, details)
+        }
+        watch::Error::Beyond { asked, last } => Status::with_error_details(
+            Code::OutOfRange,
+            format!("cannot resume after {asked}: the last one is {last}"),
+            reason("BEYOND_THE_LAST"),
+        ),
+        watch::Error::Draining => draining(),
+        watch::Error::Store(error) => from_store(error),
+    }
+}
+
+fn unavailable(message: &str, why: &str, retry: Duration) -> Status {
+    let mut details = reason(why);
+    details.set_retry_info(Some(retry));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+fn reason(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new())
+}

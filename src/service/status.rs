@@ -1,0 +1,105 @@
+//! GetStatus.
+
+use std::collections::HashSet;
+
+use prost::Message as _;
+use tonic::Status;
+
+use super::{MAX_REPLY, Service, convert, error, validate};
+use crate::{
+    clock::Timestamp,
+    model::{BatchId, Status as TaskStatus, Task},
+    proto::v1::{self, GetStatusRequest, GetStatusResponse, TaskFault},
+    store::{self, Lookup},
+};
+
+impl Service {
+    pub(super) async fn status(
+        &self,
+        request: GetStatusRequest,
+    ) -> Result<GetStatusResponse, Status> {
+        let ids = validate::task_ids(&request.task_ids, &self.config.limits)?;
+        let lookups = self.store.tasks(&ids).await.map_err(error::from_store)?;
+        let found = lookups.iter().filter_map(|lookup| match lookup {
+            Lookup::Found(task) => Some(task.as_ref()),
+            _ => None,
+        });
+        let parked = self.parked(found).await.map_err(error::from_store)?;
+        let mut room = Room::new(self.store.now(), !request.omit_results);
+        let mut reply = GetStatusResponse::default();
+        for (id, lookup) in ids.iter().zip(lookups) {
+            match lookup {
+                Lookup::Found(task) => reply.tasks.push(room.task(&task, &parked)),
+                Lookup::Missing => reply.not_found.push(id.to_string()),
+                Lookup::Expired => reply.expired.push(id.to_string()),
+                Lookup::Fault(message) => reply.faults.push(TaskFault {
+                    task_id: id.to_string(),
+                    message,
+                }),
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Those batches of the waiting tasks that are held back.
+    pub(super) async fn parked(
+        &self,
+        tasks: impl Iterator<Item = &Task>,
+    ) -> Result<HashSet<BatchId>, store::Error> {
+        let waiting = tasks.filter(|task| task.status() == TaskStatus::Queued);
+        let batches: HashSet<BatchId> = waiting.map(|task| task.batch_id).collect();
+        let read = batches.into_iter().map(|id| self.store.batch(id));
+        let batches = futures::future::try_join_all(read).await?;
+        let parked = batches.into_iter().flatten().filter(|b| b.parked.is_some());
+        Ok(parked.map(|batch| batch.id).collect())
+    }
+}
+
+/// The room left in a reply: results that do not fit are left out.
+pub(super) struct Room {
+    now: Timestamp,
+    results: bool,
+    left: usize,
+}
+
+impl Room {
+    pub(super) fn new(now: Timestamp, results: bool) -> Self {
+        Room {
+            now,
+            results,
+            left: MAX_REPLY,
+        }
+    }
+
+    /// The task as it now stands, with as much of its result as fits.
+    pub(super) fn task(&mut self, task: &Task, parked: &HashSet<BatchId>) -> v1::Task {
+        let view = convert::View {
+            now: self.now,
+            results: self.results,
+            compacted: task.is_compacted(self.now),
+            parked: Some(parked.contains(&task.batch_id)),
+        };
+        let mut told = convert::task_at(task, task.revision(), view);
+        fit(&mut told, self.left);
+        self.left = self.left.saturating_sub(told.encoded_len());
+        told
+    }
+}
+
+/// Leaves out of a task what does not fit into `room` bytes: the result's raw body first, then all of the result, then
+/// the attempts.
+pub(super) fn fit(task: &mut v1::Task, room: usize) {
+    if task.encoded_len() <= room {
+        return;
+    }
+    if let Some(result) = &mut task.result {
+        result.body.clear();
+        task.result_omitted = true;
+    }
+    if task.encoded_len() > room {
+        task.result = None;
+    }
+    if task.encoded_len() > room {
+        task.attempts.clear();
+    }
+}

@@ -1,0 +1,83 @@
+//! SubmitBatch.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use tonic::Status;
+
+use super::{Service, convert, error, validate};
+use crate::{
+    clock::Timestamp,
+    model::{BatchId, IdRange},
+    proto::v1::{SubmitBatchRequest, SubmitBatchResponse},
+    store::{Append, Idempotency, Submission},
+};
+
+/// Until tenants exist, every key belongs to this one.
+const TENANT: &str = "default";
+
+impl Service {
+    pub(super) async fn submit(
+        &self,
+        mut request: SubmitBatchRequest,
+    ) -> Result<SubmitBatchResponse, Status> {
+        let now = self.store.now();
+        let rules = validate::Rules {
+            config: &self.config,
+            functions: &self.functions,
+            now,
+        };
+        let specs = rules.specs(&request)?;
+        let key = std::mem::take(&mut request.idempotency_key);
+        let idempotency =
+            (!key.is_empty()).then(|| idempotency("submit", &key, &request.encode_to_vec()));
+        let (batch_id, append) = match request.batch_id.as_str() {
+            "" => (self.new_batch(now, idempotency.as_ref()), Append::New),
+            text => (validate::batch_id(text)?, Append::Open),
+        };
+        let submission = Submission {
+            batch_id,
+            append,
+            keep_open: request.keep_open,
+            ids: new_ids(now, batch_id, specs.len()),
+            specs: specs.into_iter().map(Arc::new).collect(),
+            idempotency,
+        };
+        let accepted = self.store.submit(submission).await;
+        let accepted = accepted.map_err(error::from_store)?;
+        Ok(SubmitBatchResponse {
+            batch_id: accepted.batch_id.to_string(),
+            task_ids: accepted.ids.iter().map(|id| id.to_string()).collect(),
+            durability: Some(convert::durability(self.store.info().durability)),
+        })
+    }
+
+    /// A batch whose partition follows from the key, so that a repeated call meets its first in the same place.
+    fn new_batch(&self, now: Timestamp, idempotency: Option<&Idempotency>) -> BatchId {
+        let random = rand::random::<u64>();
+        let place = match idempotency {
+            Some(Idempotency { key, .. }) => {
+                let hash = blake3::hash(key.as_bytes());
+                u64::from_be_bytes(std::array::from_fn(|byte| hash.as_bytes()[byte]))
+            }
+            None => random,
+        };
+        let partitions = u64::from(self.store.info().partitions.max(1));
+        let partition = u16::try_from(place % partitions).unwrap_or_default();
+        BatchId::new(now, partition, rand::random::<u64>())
+    }
+}
+
+/// New ids for `count` tasks of a batch.
+pub(super) fn new_ids(now: Timestamp, batch: BatchId, count: usize) -> IdRange {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    IdRange::new(now, batch.partition(), rand::random::<u64>(), count)
+}
+
+/// A caller's key, kept apart by tenant and call, with the hash of the call's content.
+pub(super) fn idempotency(call: &str, key: &str, content: &[u8]) -> Idempotency {
+    Idempotency {
+        key: format!("{TENANT}/{call}/{key}"),
+        hash: *blake3::hash(content).as_bytes(),
+    }
+}

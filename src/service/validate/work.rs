@@ -1,0 +1,318 @@
+//! Reads what a task is to do.
+
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, json};
+use tonic::Status;
+
+use super::{Faults, Rules, Terms};
+use crate::{
+    model::Work,
+    proto::v1::{ChatCompletion, ChatMessage, FunctionCall, OpenAiRequest, TaskSpec, task_spec},
+    service::error,
+};
+
+/// Where chat completions live below the upstream's base URL.
+const CHAT_PATH: &str = "/chat/completions";
+const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
+const MAX_STOPS: usize = 16;
+/// What ChatCompletion has a field for. Two ways to say one thing would leave open which of them holds.
+const TYPED: [&str; 9] = [
+    "model",
+    "messages",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+];
+
+/// The work of a task and the model it asks for; none when a fault was noted.
+///
+/// `own` are the terms the task states itself, `terms` those with the call's defaults.
+///
+/// # Errors
+/// The task needs something this server does not have yet.
+pub(super) fn read(
+    field: &str,
+    task: &TaskSpec,
+    own: &Terms,
+    terms: &Terms,
+    rules: &Rules<'_>,
+    faults: &mut Faults,
+) -> Result<Option<(Work, String)>, Status> {
+    let default_model = terms.model.as_ref().unwrap_or(&rules.config.model);
+    let read = match &task.work {
+        None => {
+            faults.add(
+                field,
+                "has no work; set prompt, chat_completion, openai_request or function_call",
+            );
+            None
+        }
+        Some(task_spec::Work::Prompt(text)) => {
+            if text.is_empty() {
+                faults.add(format!("{field}.prompt"), "is empty");
+            }
+            let text = text.clone();
+            Some((Work::Prompt { text }, default_model.clone()))
+        }
+        Some(task_spec::Work::ChatCompletion(chat)) => {
+            let field = format!("{field}.chat_completion");
+            completion(&field, chat, own, default_model, faults)?
+        }
+        Some(task_spec::Work::OpenaiRequest(request)) => {
+            let field = format!("{field}.openai_request");
+            raw(&field, request, own, terms, faults)?
+        }
+        Some(task_spec::Work::FunctionCall(call)) => {
+            let field = format!("{field}.function_call");
+            function(&field, call, own, rules, faults)
+        }
+    };
+    if let Some((work, _)) = &read {
+        check_size(field, work, rules, faults);
+    }
+    Ok(read)
+}
+
+fn check_size(field: &str, work: &Work, rules: &Rules<'_>, faults: &mut Faults) {
+    let (name, input) = match work {
+        Work::Prompt { text } => ("prompt", text),
+        Work::Request { body, .. } => ("openai_request.body", body),
+        Work::Function { arguments, .. } => ("function_call.arguments", arguments),
+    };
+    let (bytes, most) = (input.len(), rules.config.limits.task_bytes);
+    if bytes > most {
+        faults.add(
+            format!("{field}.{name}"),
+            format!("has {bytes} bytes, at most {most} a task"),
+        );
+    }
+}
+
+fn completion(
+    field: &str,
+    chat: &ChatCompletion,
+    own: &Terms,
+    default_model: &str,
+    faults: &mut Faults,
+) -> Result<Option<(Work, String)>, Status> {
+    if let (Some(option), false) = (&own.model, chat.model.is_empty())
+        && *option != chat.model
+    {
+        faults.add(
+            format!("{field}.model"),
+            "differs from the task's options.model; state one of them",
+        );
+    }
+    let model = if chat.model.is_empty() {
+        default_model
+    } else {
+        &chat.model
+    };
+    if chat.messages.is_empty() {
+        faults.add(format!("{field}.messages"), "is empty");
+    }
+    let messages: Vec<Value> = chat
+        .messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| {
+            read_message(&format!("{field}.messages[{index}]"), message, faults)
+        })
+        .collect();
+    let mut body = Map::new();
+    body.insert("model".into(), json!(model));
+    body.insert("messages".into(), messages.into());
+    sampling(field, chat, &mut body, faults);
+    extra(field, &chat.extra_body, &mut body, faults)?;
+    let work = Work::Request {
+        path: CHAT_PATH.into(),
+        body: Value::Object(body).to_string(),
+    };
+    Ok(Some((work, model.to_owned())))
+}
+
+fn read_message(field: &str, message: &ChatMessage, faults: &mut Faults) -> Value {
+    if !ROLES.contains(&message.role.as_str()) {
+        let roles = ROLES.join(", ");
+        faults.add(format!("{field}.role"), format!("must be one of {roles}"));
+    }
+    let mut body = Map::new();
+    body.insert("role".into(), json!(message.role));
+    body.insert("content".into(), json!(message.content));
+    for (name, value) in [
+        ("name", &message.name),
+        ("tool_call_id", &message.tool_call_id),
+    ] {
+        if !value.is_empty() {
+            body.insert(name.into(), json!(value));
+        }
+    }
+    Value::Object(body)
+}
+
+fn sampling(
+    field: &str,
+    chat: &ChatCompletion,
+    body: &mut Map<String, Value>,
+    faults: &mut Faults,
+) {
+    let ranges = [
+        ("temperature", chat.temperature, 0.0, 2.0),
+        ("top_p", chat.top_p, 0.0, 1.0),
+        ("presence_penalty", chat.presence_penalty, -2.0, 2.0),
+        ("frequency_penalty", chat.frequency_penalty, -2.0, 2.0),
+    ];
+    for (name, value, least, most) in ranges {
+        let Some(value) = value else { continue };
+        // Written so that NaN is a fault too.
+        if !(least..=most).contains(&value) {
+            faults.add(
+                format!("{field}.{name}"),
+                format!("must be from {least} to {most}"),
+            );
+        }
+        body.insert(name.into(), json!(value));
+    }
+    if let Some(most) = chat.max_tokens {
+        if most == 0 {
+            faults.add(format!("{field}.max_tokens"), "must be at least 1");
+        }
+        body.insert("max_tokens".into(), json!(most));
+    }
+    if let Some(seed) = chat.seed {
+        body.insert("seed".into(), json!(seed));
+    }
+    if chat.stop.len() > MAX_STOPS {
+        faults.add(
+            format!("{field}.stop"),
+            format!("has {} sequences, at most {MAX_STOPS}", chat.stop.len()),
+        );
+    }
+    if !chat.stop.is_empty() {
+        body.insert("stop".into(), json!(chat.stop));
+    }
+}
+
+fn extra(
+    field: &str,
+    text: &str,
+    body: &mut Map<String, Value>,
+    faults: &mut Faults,
+) -> Result<(), Status> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let field = format!("{field}.extra_body");
+    let Ok(members) = serde_json::from_str::<Map<String, Value>>(text) else {
+        faults.add(field, "is not a JSON object");
+        return Ok(());
+    };
+    refuse_stream(&field, &members)?;
+    for (name, value) in members {
+        if TYPED.contains(&name.as_str()) {
+            faults.add(
+                &field,
+                format!("`{name}` has a field of its own; set it there"),
+            );
+        }
+        body.insert(name, value);
+    }
+    Ok(())
+}
+
+fn raw(
+    field: &str,
+    request: &OpenAiRequest,
+    own: &Terms,
+    terms: &Terms,
+    faults: &mut Faults,
+) -> Result<Option<(Work, String)>, Status> {
+    let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
+    if path.is_empty() {
+        faults.add(
+            format!("{field}.path"),
+            "is empty; use /v1/chat/completions",
+        );
+        return Ok(None);
+    }
+    if path != CHAT_PATH {
+        return Err(error::unimplemented(
+            &format!("{field}.path"),
+            "only /v1/chat/completions is served so far",
+        ));
+    }
+    let body_field = format!("{field}.body");
+    let Ok(members) = serde_json::from_str::<Map<String, Value>>(&request.body) else {
+        faults.add(body_field, "is not a JSON object");
+        return Ok(None);
+    };
+    refuse_stream(&body_field, &members)?;
+    let model = members.get("model").and_then(Value::as_str).unwrap_or("");
+    if let Some(wanted) = &terms.model
+        && model.is_empty()
+    {
+        faults.add(
+            body_field,
+            format!("names no model and is never changed; add \"model\": \"{wanted}\" to it"),
+        );
+        return Ok(None);
+    }
+    // A default of the call is for the tasks that name no model; this one does.
+    if own.model.as_ref().is_some_and(|wanted| wanted != model) {
+        faults.add(
+            body_field,
+            "names another model than the task's options.model; state one of them",
+        );
+    }
+    let work = Work::Request {
+        path: CHAT_PATH.into(),
+        body: request.body.clone(),
+    };
+    Ok(Some((work, model.to_owned())))
+}
+
+fn refuse_stream(field: &str, members: &Map<String, Value>) -> Result<(), Status> {
+    if members.get("stream").is_some_and(|stream| *stream == true) {
+        return Err(error::unimplemented(
+            field,
+            "\"stream\": true is not served yet; leave it out, the whole answer comes with the result",
+        ));
+    }
+    Ok(())
+}
+
+fn function(
+    field: &str,
+    call: &FunctionCall,
+    own: &Terms,
+    rules: &Rules<'_>,
+    faults: &mut Faults,
+) -> Option<(Work, String)> {
+    if rules.functions.find(&call.name).is_none() {
+        let known: Vec<&str> = rules.functions.names().collect();
+        let known = known.join(", ");
+        faults.add(
+            format!("{field}.name"),
+            format!("no such function is registered; there are: {known}"),
+        );
+    }
+    if own.model.is_some() {
+        faults.add(field, "a function has no model; leave options.model empty");
+    }
+    let arguments = match call.arguments.as_str() {
+        "" => "null",
+        text => text,
+    };
+    if serde_json::from_str::<IgnoredAny>(arguments).is_err() {
+        faults.add(format!("{field}.arguments"), "is not JSON");
+    }
+    let work = Work::Function {
+        name: call.name.clone(),
+        arguments: arguments.to_owned(),
+    };
+    Some((work, String::new()))
+}

@@ -1,0 +1,167 @@
+//! WatchTask and WatchBatch.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use tonic::Status;
+
+use super::{BoxStream, MAX_REPLY, Service, convert, error, status::fit, token, validate};
+use crate::{
+    model::BatchId,
+    proto::v1::{
+        self, Heartbeat, TaskNotice, WatchBatchRequest, WatchBatchResponse, WatchTaskRequest,
+        WatchTaskResponse, watch_batch_response, watch_task_response,
+    },
+    store::{Moved, Store},
+    watch::{
+        batch::{self, Event as BatchEvent},
+        task::{self, Event as TaskEvent, Resume},
+    },
+};
+
+impl Service {
+    pub(super) async fn follow_task(
+        &self,
+        request: WatchTaskRequest,
+    ) -> Result<BoxStream<WatchTaskResponse>, Status> {
+        if request.include_deltas {
+            return Err(error::unimplemented(
+                "include_deltas",
+                "output is not streamed yet; leave it false",
+            ));
+        }
+        let id = validate::task_id("task_id", &request.task_id)?;
+        let resume = Resume {
+            after: request.after_revision,
+            epoch: u32::try_from(request.store_epoch)
+                .map_err(|_| error::invalid_field("store_epoch", "no epoch is that large"))?,
+        };
+        let events = task::watch(self.hub.clone(), id, resume)
+            .await
+            .map_err(error::from_watch)?;
+        let store = self.store.clone();
+        let told = events.map(move |event| {
+            event
+                .map(|event| tell_task(&request.task_id, event, store.as_ref()))
+                .map_err(error::from_watch)
+        });
+        Ok(Box::pin(told))
+    }
+
+    pub(super) async fn follow_batch(
+        &self,
+        request: WatchBatchRequest,
+    ) -> Result<BoxStream<WatchBatchResponse>, Status> {
+        let id = validate::batch_id(&request.batch_id)?;
+        let position = match request.resume_token.as_str() {
+            "" => 0,
+            text => token::position(id, text).ok_or_else(|| {
+                error::invalid_field(
+                    "resume_token",
+                    "not a token of this batch's watch; pass the last one received, or none",
+                )
+            })?,
+        };
+        let events = batch::watch(self.hub.clone(), id, position)
+            .await
+            .map_err(error::from_watch)?;
+        let store = self.store.clone();
+        let told = events.map(move |event| {
+            event
+                .map(|event| tell_batch(id, event, request.include_results, &store))
+                .map_err(error::from_watch)
+        });
+        Ok(Box::pin(told))
+    }
+}
+
+fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse {
+    let mut was_reset = false;
+    let event = match event {
+        TaskEvent::Moved {
+            task,
+            revision,
+            compacted,
+            reset,
+        } => {
+            was_reset = reset;
+            let view = convert::View {
+                now: store.now(),
+                results: true,
+                compacted,
+                parked: None,
+            };
+            let mut told = convert::task_at(&task, revision, view);
+            fit(&mut told, MAX_REPLY);
+            watch_task_response::Event::Task(told)
+        }
+        TaskEvent::Noted { progress } => watch_task_response::Event::Notice(TaskNotice {
+            task_id: id.to_owned(),
+            progress_percent: u32::from(progress),
+            ..TaskNotice::default()
+        }),
+        TaskEvent::Heartbeat { time } => watch_task_response::Event::Heartbeat(Heartbeat {
+            time: Some(convert::timestamp(time)),
+        }),
+    };
+    WatchTaskResponse {
+        event: Some(event),
+        reset: was_reset,
+    }
+}
+
+fn tell_batch(
+    id: BatchId,
+    event: BatchEvent,
+    results: bool,
+    store: &Arc<dyn Store>,
+) -> WatchBatchResponse {
+    let (event, position) = match event {
+        BatchEvent::Moved {
+            entry,
+            task,
+            position,
+        } => {
+            let told = match task {
+                Some(task) => {
+                    let view = convert::View {
+                        now: store.now(),
+                        results,
+                        compacted: task.is_compacted(store.now()),
+                        parked: None,
+                    };
+                    let mut told = convert::task_at(&task, entry.revision, view);
+                    fit(&mut told, MAX_REPLY);
+                    told
+                }
+                None => removed(id, &entry),
+            };
+            (watch_batch_response::Event::Task(told), position)
+        }
+        BatchEvent::Progress { batch, position } => {
+            let progress = convert::batch_progress(&batch);
+            (watch_batch_response::Event::Progress(progress), position)
+        }
+        BatchEvent::Heartbeat { time, position } => {
+            let time = Some(convert::timestamp(time));
+            let beat = watch_batch_response::Event::Heartbeat(Heartbeat { time });
+            (beat, position)
+        }
+    };
+    WatchBatchResponse {
+        event: Some(event),
+        resume_token: token::resume(id, position),
+    }
+}
+
+/// What the log still knows of a task that is past its retention.
+fn removed(batch: BatchId, entry: &Moved) -> v1::Task {
+    v1::Task {
+        id: entry.task.to_string(),
+        batch_id: batch.to_string(),
+        status: entry.status as i32,
+        revision: entry.revision,
+        compacted: true,
+        ..v1::Task::default()
+    }
+}
