@@ -5,9 +5,11 @@
 
 pub mod admin;
 pub mod clock;
+pub mod config;
 pub mod journal;
 pub mod model;
 pub mod proto;
+pub mod server;
 pub mod service;
 pub mod simulator;
 pub mod store;

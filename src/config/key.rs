@@ -1,0 +1,97 @@
+//! Every key there is: its name in the file, in the environment and on the command line, and its default.
+
+/// One thing that can be said, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Dotted path in the TOML file: `upstream.url`.
+    pub path: &'static str,
+    /// Environment variable, if it has one.
+    pub variable: Option<&'static str>,
+    /// Command line flag, if it has one.
+    pub flag: Option<&'static str>,
+    /// What holds when nothing is said; None when that is nothing at all.
+    pub default: Option<&'static str>,
+}
+
+/// A key that can be said in all three places.
+const fn everywhere(
+    path: &'static str,
+    variable: &'static str,
+    flag: &'static str,
+    default: &'static str,
+) -> Key {
+    Key {
+        path,
+        variable: Some(variable),
+        flag: Some(flag),
+        default: Some(default),
+    }
+}
+
+/// A key that lives in the file alone.
+const fn file_only(path: &'static str, default: &'static str) -> Key {
+    Key {
+        path,
+        variable: None,
+        flag: None,
+        default: Some(default),
+    }
+}
+
+macro_rules! keys {
+    ($($(#[$doc:meta])* $name:ident = $key:expr;)*) => {
+        $($(#[$doc])* pub const $name: Key = $key;)*
+        /// Every key, in the order in which `config check` shows them.
+        pub const ALL: &[Key] = &[$($name),*];
+    };
+}
+
+keys! {
+    /// gRPC address.
+    LISTEN = everywhere("listen", "TIDINGS_LISTEN", "--listen", "127.0.0.1:50051");
+    /// Address of the admin HTTP server.
+    ADMIN_LISTEN = everywhere("admin_listen", "TIDINGS_ADMIN_LISTEN", "--admin-listen", "127.0.0.1:9464");
+    /// Where tasks live.
+    STORE = everywhere("store", "TIDINGS_STORE", "--store", "embedded:./tidings-data");
+    /// Over how many partitions ids are spread in Redis.
+    REDIS_PARTITIONS = file_only("redis.partitions", "1");
+    /// Serve although Redis may evict keys.
+    REDIS_ALLOW_EVICTION = file_only("redis.allow_eviction", "false");
+    /// Base URL of the OpenAI-compatible server.
+    UPSTREAM_URL = everywhere("upstream.url", "TIDINGS_UPSTREAM_URL", "--upstream-url", "https://api.openai.com/v1");
+    /// File that holds the bearer key. The key itself is never a key of the file or a flag.
+    UPSTREAM_API_KEY_FILE = Key {
+        path: "upstream.api_key_file",
+        variable: None,
+        flag: Some("--upstream-api-key-file"),
+        default: None,
+    };
+    /// Model of a task that names none.
+    MODEL = everywhere("model", "TIDINGS_MODEL", "--model", "gpt-4o-mini");
+    /// Ceiling of upstream calls in flight.
+    CONCURRENCY = everywhere("concurrency", "TIDINGS_CONCURRENCY", "--concurrency", "256");
+    /// How long a silent worker keeps a task.
+    LEASE = everywhere("lease", "TIDINGS_LEASE", "--lease", "15s");
+    /// How long a finished task keeps its history.
+    STATUS_RETENTION = everywhere("status_retention", "TIDINGS_STATUS_RETENTION", "--status-retention", "24h");
+    /// How long a finished task and its result are kept.
+    RESULT_RETENTION = everywhere("result_retention", "TIDINGS_RESULT_RETENTION", "--result-retention", "7d");
+    /// How long a shutdown waits for running tasks.
+    SHUTDOWN_GRACE = everywhere("shutdown_grace", "TIDINGS_SHUTDOWN_GRACE", "--shutdown-grace", "30s");
+    /// Whether gRPC reflection is served.
+    REFLECTION = file_only("reflection", "true");
+    /// Tasks a SubmitBatch call.
+    LIMITS_TASKS_PER_BATCH = file_only("limits.tasks_per_batch", "1000");
+    /// Encoded bytes a SubmitBatch call.
+    LIMITS_BATCH_BYTES = file_only("limits.batch_bytes", "4194304");
+    /// Bytes of one task's input.
+    LIMITS_TASK_BYTES = file_only("limits.task_bytes", "1048576");
+    /// Ids a GetStatus, CancelTasks or RetryTasks call.
+    LIMITS_IDS_PER_CALL = file_only("limits.ids_per_call", "1000");
+    /// Bytes of a key, label or custom id.
+    LIMITS_NAME_BYTES = file_only("limits.name_bytes", "512");
+    /// Log filter.
+    LOG_FILTER = everywhere("log.filter", "TIDINGS_LOG", "--log", "info");
+    /// How a log line looks.
+    LOG_FORMAT = everywhere("log.format", "TIDINGS_LOG_FORMAT", "--log-format", "pretty");
+}

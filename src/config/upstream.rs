@@ -1,0 +1,39 @@
+//! Whom to ask: the OpenAI-compatible server.
+
+use reqwest::Url;
+
+use super::{api_key, fault::Faults, key, layers::Layers};
+use crate::upstream::Config as UpstreamConfig;
+
+pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<UpstreamConfig> {
+    let base_url = layers.read(&key::UPSTREAM_URL, faults, base_url);
+    let api_key = api_key::read(layers, faults);
+    Some(UpstreamConfig {
+        base_url: base_url?,
+        api_key: api_key?,
+    })
+}
+
+/// Never quotes the value: people put keys into URLs.
+fn base_url(text: &str) -> Result<String, String> {
+    const RIGHT: &str = "write an absolute URL such as https://api.openai.com/v1";
+    let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); {RIGHT}"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!("is neither http:// nor https://; {RIGHT}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or password; set TIDINGS_UPSTREAM_API_KEY".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err(format!("must not hold a fragment (#…); {RIGHT}"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether there is a key, without the key.
+pub(super) fn shown_key(upstream: &UpstreamConfig) -> &'static str {
+    match upstream.api_key {
+        Some(_) => "set",
+        None => "not set",
+    }
+}
