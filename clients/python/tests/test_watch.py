@@ -1,0 +1,197 @@
+"""Watches go on after every kind of break, without gap or repeat."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any, Iterator, List, Tuple
+
+import grpc
+import pytest
+from conftest import Connect
+from fake_server import (
+    COMPLETED,
+    PROCESSING,
+    QUEUED,
+    FakeServer,
+    answers,
+    fails,
+    hangs,
+    of_batch,
+    of_task,
+    progress,
+    unavailable,
+)
+from google.protobuf.message import Message
+
+import tidings
+from tidings.v1 import task_service_pb2 as wire
+
+LIFE = [of_task("t", 1, QUEUED), of_task("t", 2, PROCESSING), of_task("t", 3, COMPLETED)]
+HEARTBEAT = wire.WatchTaskResponse(heartbeat=wire.Heartbeat())
+
+
+def revisions(events: Any) -> List[int]:
+    return [event.revision for event in events if isinstance(event, tidings.TaskEvent)]
+
+
+def test_a_watch_tells_every_transition_and_ends(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", answers(LIFE[0], HEARTBEAT, *LIFE[1:]))
+    events = list(client.watch("t"))
+    assert [event.status for event in events] == [
+        tidings.TaskStatus.QUEUED,
+        tidings.TaskStatus.PROCESSING,
+        tidings.TaskStatus.COMPLETED,
+    ]
+    assert events[-1].result.text == "answer of t"
+    assert events[-1].result.json() == {"a": 1}
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "CANCELLED", "UNKNOWN"])
+def test_a_broken_watch_goes_on_after_the_last_revision(client: Any, server: FakeServer, code: str) -> None:
+    broken = fails(grpc.StatusCode[code], "broken", after=tuple(LIFE[:2]))
+    server.on("WatchTask", broken, answers(LIFE[2]))
+    assert revisions(client.watch("t")) == [1, 2, 3]
+    assert [request.after_revision for request in server.requests["WatchTask"]] == [0, 2]
+
+
+def test_what_a_replica_repeats_is_told_once(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", unavailable(*LIFE[:2]), answers(*LIFE))
+    assert revisions(client.watch("t")) == [1, 2, 3]
+    first, again = of_batch("1", "x", 1, QUEUED), of_batch("2", "x", 2, COMPLETED)
+    server.on("WatchBatch", unavailable(first), answers(first, again))
+    assert revisions(client.watch(tidings.Batch("b"))) == [1, 2]
+
+
+def test_a_batch_goes_on_with_the_last_token(client: Any, server: FakeServer) -> None:
+    server.on(
+        "WatchBatch",
+        unavailable(of_batch("1", "x", 1, QUEUED), progress("2", 2, done=False)),
+        answers(of_batch("3", "y", 1, QUEUED), progress("4", 2, done=True)),
+    )
+    events = list(client.watch(tidings.Batch("b")))
+    assert [request.resume_token for request in server.requests["WatchBatch"]] == ["", "2"]
+    assert [type(event).__name__ for event in events] == ["TaskEvent", "BatchProgress"] * 2
+    assert events[2].resume_token == "3"
+    assert events[3].done
+
+
+def test_nothing_is_asked_again_after_the_terminal_event(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", unavailable(*LIFE))
+    assert revisions(client.watch("t")) == [1, 2, 3]
+    assert len(server.requests["WatchTask"]) == 1
+
+
+def test_the_server_says_when_to_come_back(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", unavailable(LIFE[0], retry_after=0.5), answers(*LIFE[1:]))
+    begin = time.monotonic()
+    assert revisions(client.watch("t")) == [1, 2, 3]
+    assert time.monotonic() - begin >= 0.5
+
+
+def test_a_silent_stream_is_replaced(connect: Connect, server: FakeServer) -> None:
+    server.on("WatchTask", hangs(LIFE[0]), answers(*LIFE[1:]))
+    assert revisions(connect(server.endpoint, silence=0.3).watch("t")) == [1, 2, 3]
+    assert [request.after_revision for request in server.requests["WatchTask"]] == [0, 1]
+
+
+def test_a_slow_reader_is_not_taken_for_a_silent_server(connect: Connect, server: FakeServer) -> None:
+    server.on("WatchTask", answers(*LIFE))
+    seen = []
+    for event in connect(server.endpoint, silence=0.2).watch("t"):
+        seen.append(event.revision)
+        threading.Event().wait(0.4)
+    assert seen == [1, 2, 3]
+    assert len(server.requests["WatchTask"]) == 1
+
+
+def test_a_watch_outlives_a_restart_of_the_server(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", hangs(*LIFE[:2]), answers(LIFE[2]))
+    seen = []
+    for event in client.watch("t"):
+        seen.append(event.revision)
+        if event.revision == 2:
+            server.stop()
+            server.start()
+    assert seen == [1, 2, 3]
+
+
+def test_a_reset_tells_the_truth_as_it_now_is(client: Any, server: FakeServer) -> None:
+    truth = of_task("t", 1, QUEUED, epoch=2, reset=True)
+    end = of_task("t", 2, COMPLETED, epoch=2)
+    server.on("WatchTask", unavailable(*LIFE[:2]), answers(truth, end))
+    told: List[Tuple[int, bool]] = [(event.revision, event.reset) for event in client.watch("t")]
+    assert told == [(1, False), (2, False), (1, True), (2, False)]
+
+
+def test_a_watch_gives_up_when_the_server_stays_away(connect: Connect, server: FakeServer) -> None:
+    server.on("WatchTask", unavailable())
+    retry = tidings.RetryPolicy(initial=0.01, maximum=0.05, give_up_after=0.3)
+    with pytest.raises(tidings.Unavailable):
+        list(connect(server.endpoint, retry=retry).watch("t"))
+    assert len(server.requests["WatchTask"]) > 2
+
+
+def test_an_unknown_task_is_told_at_once(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", fails(grpc.StatusCode.NOT_FOUND, "no such task"))
+    with pytest.raises(tidings.NotFound):
+        list(client.watch("t"))
+    assert len(server.requests["WatchTask"]) == 1
+
+
+def test_a_reader_who_stops_early_ends_the_call(client: Any, server: FakeServer) -> None:
+    gone = threading.Event()
+
+    def step(_: Any, context: grpc.ServicerContext) -> Iterator[Message]:
+        context.add_callback(gone.set)
+        yield LIFE[0]
+        gone.wait()
+
+    server.on("WatchTask", step)
+    events = client.watch("t")
+    assert next(events).revision == 1
+    events.close()
+    assert gone.wait(timeout=10)
+
+
+def test_closing_the_client_ends_a_watch() -> None:
+    server = FakeServer()
+    server.on("WatchTask", hangs(LIFE[0]))
+    client = tidings.Client(server.endpoint)
+    with pytest.raises(tidings.Cancelled, match="the client is closed"):
+        for _ in client.watch("t"):
+            threading.Timer(0.2, client.close).start()
+    server.stop()
+
+
+def test_closing_the_async_client_ends_a_watch(server: FakeServer) -> None:
+    server.on("WatchTask", hangs(LIFE[0]))
+
+    async def main() -> None:
+        client = tidings.AsyncClient(server.endpoint)
+        async for _ in client.watch("t"):
+            asyncio.get_running_loop().call_later(0.2, lambda: closing.append(asyncio.ensure_future(client.close())))
+
+    closing: List[Any] = []
+    with pytest.raises(tidings.Cancelled, match="the client is closed"):
+        asyncio.run(main())
+
+
+def test_cancelling_the_task_that_watches_is_not_taken_for_a_break(server: FakeServer) -> None:
+    server.on("WatchTask", hangs(LIFE[0]))
+
+    async def main() -> None:
+        async with tidings.AsyncClient(server.endpoint) as client:
+            await asyncio.wait_for(client.wait("t"), timeout=0.3)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(main())
+    assert len(server.requests["WatchTask"]) == 1
+
+
+def test_a_position_of_the_other_kind_is_refused(client: Any) -> None:
+    with pytest.raises(ValueError, match="after_revision"):
+        client.watch("t", resume_token="x")
+    with pytest.raises(ValueError, match="resume_token"):
+        client.watch(tidings.Batch("b"), after_revision=3)
