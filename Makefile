@@ -1,0 +1,33 @@
+# make test   installs what the tests need (Debian or Ubuntu) and runs them all
+# make lint   format, clippy, protobuf and Python checks
+# make demo   the main job on a fresh machine
+# make bench  the benchmark figures
+
+.PHONY: setup test lint demo bench stubs
+
+VENV   := .tools/venv/bin
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+setup:
+	scripts/setup
+
+test: setup
+	cargo test --locked
+	TIDINGS_BIN=$(TARGET)/debug/tidings $(VENV)/python -m pytest clients/python
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+	.tools/bin/buf lint
+	$(VENV)/python clients/python/generate --check
+	cd clients/python && $(abspath $(VENV))/python -m mypy
+
+# Writes the Python client's generated modules anew, after a change of proto/.
+stubs: setup
+	$(VENV)/python clients/python/generate
+
+demo:
+	cargo run --locked --release -- demo
+
+bench: setup
+	scripts/bench

@@ -1,0 +1,20 @@
+//! What clients see: every test talks gRPC to a whole server, on each store.
+
+mod cancel;
+mod damage;
+mod faults;
+mod functions;
+mod health;
+mod limits;
+mod main_job;
+mod options;
+mod outcome;
+mod parked;
+mod queue;
+mod replicas;
+mod restart;
+mod retry;
+mod secrets;
+mod shutdown;
+mod store_away;
+mod watch;

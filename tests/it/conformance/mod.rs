@@ -1,0 +1,162 @@
+//! The contract of [`tidings::store::Store`], held against every store from one list.
+//!
+//! A case is a sentence and gets a fresh [`harness::Harness`]. A case that is written but not listed below is dead code and
+//! fails the build.
+
+#![deny(dead_code)]
+mod harness;
+mod property;
+mod stores;
+
+mod batch;
+mod commit;
+mod deadline;
+mod feed;
+mod lease;
+mod order;
+mod parked;
+mod queue;
+mod reading;
+mod retention;
+mod submit;
+
+use std::time::Duration;
+
+/// A case that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+macro_rules! cases {
+    ($(on $stores:tt $cases:tt)+) => { $(cases!(@stores $stores $cases);)+ };
+    (@stores [$($suite:ident: $store:ident),+] $cases:tt) => { $(cases!(@suite $suite $store $cases);)+ };
+    (@suite $suite:ident $store:ident { $($room:ident { $($case:ident),+ $(,)? })+ }) => {
+        mod $suite {
+            $(mod $room {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let harness = super::super::stores::$store().await;
+                    super::super::run(super::super::$room::$case(harness)).await;
+                })+
+            })+
+        }
+    };
+}
+
+cases! {
+    on [model: model, embedded: embedded, redis: redis, redis_in_four: redis_in_four] {
+        submit {
+            a_refused_submit_leaves_nothing_behind,
+            a_reader_sees_all_of_a_submit_or_nothing,
+            a_task_is_found_as_it_was_given,
+            a_thousand_tasks_are_accepted_in_one_call,
+            hostile_text_comes_back_byte_for_byte,
+            a_repeated_key_answers_what_it_first_made,
+            a_key_reused_for_other_content_is_refused,
+            a_repeated_key_is_answered_after_its_batch_has_closed,
+            many_submits_at_once_with_one_key_make_one_batch,
+            an_open_batch_takes_more_until_it_is_closed,
+            an_unknown_batch_takes_nothing,
+            a_retry_joins_a_closed_batch_and_leaves_it_closed,
+        }
+        queue {
+            an_acquired_task_is_processing_under_its_worker,
+            acquire_takes_no_more_than_asked_and_says_whether_there_may_be_more,
+            workers_that_acquire_at_once_never_share_a_task,
+            a_task_waits_for_its_not_before_and_the_store_says_how_long,
+            a_retried_task_waits_until_it_is_due,
+            a_cancelled_task_never_starts,
+            a_cancelled_delayed_task_never_starts,
+        }
+        order {
+            urgent_tasks_start_first,
+            tasks_of_one_priority_start_in_order_of_submission,
+            every_sixteenth_start_goes_to_the_least_urgent,
+            a_large_acquire_ages_like_many_small_ones,
+            delayed_tasks_join_the_tail_when_they_are_due,
+            released_tasks_return_to_the_head_in_their_order,
+            tasks_of_a_lost_worker_return_to_the_head_in_their_order,
+            a_retried_task_joins_the_tail,
+        }
+        lease {
+            an_expired_lease_is_overdue_and_a_fresh_one_is_not,
+            a_renewed_lease_is_not_overdue,
+            renewing_a_lost_lease_says_so_in_order,
+            a_lease_renewed_since_it_was_read_is_not_reaped,
+            a_live_lease_is_not_reaped,
+            a_late_worker_is_fenced_off,
+            progress_is_read_back_and_is_no_revision,
+        }
+        deadline {
+            a_task_past_its_deadline_does_not_start,
+            a_queued_task_past_its_deadline_is_overdue,
+            a_delayed_task_past_its_deadline_is_overdue,
+            a_running_task_past_its_deadline_is_overdue_under_a_fresh_lease,
+            a_parked_task_past_its_deadline_is_overdue,
+            overdue_names_no_more_than_asked_and_nothing_finished,
+        }
+        commit {
+            every_event_is_stored_as_it_was_applied,
+            a_conflict_changes_nothing,
+            a_repeated_commit_is_applied_and_counts_once,
+            another_epoch_is_a_conflict,
+            a_commit_of_an_unknown_task_is_a_conflict,
+            verdicts_come_in_order_and_a_conflict_spoils_no_other,
+            of_many_commits_at_once_one_wins,
+            a_running_task_that_is_cancelled_fences_its_worker,
+            a_large_outcome_is_kept_whole,
+            a_task_keeps_its_past_through_many_attempts,
+        }
+        parked {
+            a_parked_batch_is_held_back_and_others_go_on,
+            resume_puts_the_tasks_at_the_head_in_order,
+            a_conflict_parks_nothing,
+            tasks_added_to_a_parked_batch_are_held_too,
+            a_delayed_task_that_comes_due_in_a_parked_batch_is_held,
+            a_task_held_back_can_be_cancelled,
+            resuming_what_is_not_parked_changes_nothing,
+        }
+        batch {
+            counts_follow_every_transition,
+            usage_sums_every_answer_once,
+            a_batch_is_done_when_closed_and_all_its_tasks_are_terminal,
+            closing_ends_an_open_batch,
+            the_log_holds_every_transition_in_order,
+            the_log_is_read_in_pages,
+            a_log_and_its_batch_are_of_one_instant,
+            an_unknown_batch_is_nothing,
+        }
+        reading {
+            lookups_answer_in_order_and_unknown_ids_are_missing,
+            writes_are_read_at_once_a_thousand_times,
+            a_batch_is_listed_in_order_of_submission_page_by_page,
+            all_batches_are_listed_newest_first_page_by_page,
+            stats_count_what_is_there,
+            a_reopened_store_has_forgotten_nothing,
+            a_reopened_store_hands_out_in_the_same_order,
+            a_task_that_ran_while_the_store_was_reopened_is_held_or_given_back,
+        }
+        feed {
+            every_transition_is_announced_after_it_is_written,
+            progress_is_announced,
+            what_happens_to_a_batch_is_announced,
+        }
+        retention {
+            a_finished_task_is_expired_after_its_retention,
+            sweeping_spares_what_is_alive,
+        }
+    }
+    // These need a clock that can leap a day.
+    on [model_leaping: model, embedded_leaping: embedded] {
+        submit { a_key_is_forgotten_after_its_window }
+        retention {
+            an_expired_task_is_missing_after_another_day,
+            a_finished_batch_is_swept_a_day_after_its_last_task,
+            an_open_batch_is_never_swept,
+        }
+    }
+}
+
+async fn run(case: impl Future<Output = ()>) {
+    tokio::time::timeout(PATIENCE, case)
+        .await
+        .expect("the case hangs");
+}

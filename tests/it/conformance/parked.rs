@@ -1,0 +1,120 @@
+//! A batch that is held back, and how it goes on. Where the task that parked it comes back among its siblings is
+//! the store's to choose; all of them come before other batches, and those that never started in their order.
+
+use tidings::{
+    model::{Event, Spec, Task, TaskId},
+    store::{Amendment, Append, Submission, Verdict},
+};
+
+use super::harness::{Harness, Placed, SHORT, ids};
+
+/// Parks a batch by its first task, which must be the next to start.
+async fn park(h: &Harness, placed: &Placed) {
+    let first = h.take(1).await.remove(0);
+    assert_eq!(first.id, placed.ids[0]);
+    let event = h.park();
+    h.must(&first, event).await;
+}
+
+/// Resumes a batch and acquires all there is: tells the task that parked the batch apart from the others.
+async fn resume(h: &Harness, placed: &Placed) -> Vec<TaskId> {
+    let batch = h
+        .store
+        .amend(placed.batch, Amendment::Resume)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(batch.parked, None);
+    assert_eq!(h.batch(placed.batch).await, batch);
+    let taken = h.take(100).await;
+    let own = taken
+        .iter()
+        .take_while(|task| task.batch_id == placed.batch);
+    let culprit = own.filter(|task| task.id == placed.ids[0]);
+    assert_eq!(culprit.map(Task::attempt).collect::<Vec<_>>(), [2]);
+    let others = ids(&taken).into_iter().filter(|id| *id != placed.ids[0]);
+    others.collect()
+}
+
+pub(super) async fn a_parked_batch_is_held_back_and_others_go_on(h: Harness) {
+    let parked = h.submit(h.specs(3)).await;
+    let other = h.submit(h.specs(2)).await;
+    park(&h, &parked).await;
+    let batch = h.batch(parked.batch).await;
+    assert_eq!(batch.parked.unwrap().message, "top up");
+    assert_eq!(batch.counts.queued, 3);
+    assert_eq!(h.take_ids(100).await, other.ids);
+    assert!(h.acquire(100, SHORT).await.tasks.is_empty());
+}
+
+pub(super) async fn resume_puts_the_tasks_at_the_head_in_order(h: Harness) {
+    let parked = h.submit(h.specs(4)).await;
+    park(&h, &parked).await;
+    assert!(h.take(100).await.is_empty());
+    let other = h.submit(h.specs(2)).await;
+    let expected = [&parked.ids[1..], &other.ids].concat();
+    assert_eq!(resume(&h, &parked).await, expected);
+}
+
+pub(super) async fn a_conflict_parks_nothing(h: Harness) {
+    let placed = h.submit(h.specs(2)).await;
+    let task = h.take(1).await.remove(0);
+    h.must(&task, Event::Released).await;
+    assert_eq!(h.apply(&task, h.park()).await, Verdict::Conflict);
+    assert_eq!(h.batch(placed.batch).await.parked, None);
+    assert_eq!(h.take_ids(5).await, placed.ids);
+}
+
+pub(super) async fn tasks_added_to_a_parked_batch_are_held_too(h: Harness) {
+    let open = Submission {
+        keep_open: true,
+        ..h.submission(h.specs(2))
+    };
+    let mut placed = h.place(open).await;
+    park(&h, &placed).await;
+    let more = h.submission_to(placed.batch, Append::Open, h.specs(2));
+    placed.ids.extend(h.place(more).await.ids);
+    assert!(h.take(100).await.is_empty());
+    assert_eq!(resume(&h, &placed).await, placed.ids[1..]);
+}
+
+pub(super) async fn a_delayed_task_that_comes_due_in_a_parked_batch_is_held(h: Harness) {
+    let later = Spec {
+        not_before: Some(h.after(SHORT)),
+        ..h.spec("later")
+    };
+    let placed = h.submit(vec![h.spec("first"), later]).await;
+    park(&h, &placed).await;
+    h.advance(SHORT).await;
+    assert!(h.take(100).await.is_empty());
+    assert_eq!(resume(&h, &placed).await, [placed.ids[1]]);
+}
+
+pub(super) async fn a_task_held_back_can_be_cancelled(h: Harness) {
+    let placed = h.submit(h.specs(3)).await;
+    park(&h, &placed).await;
+    assert!(h.take(100).await.is_empty());
+    let held = h.task(placed.ids[1]).await;
+    h.must(&held, Event::CancelRequested).await;
+    assert_eq!(resume(&h, &placed).await, [placed.ids[2]]);
+}
+
+pub(super) async fn resuming_what_is_not_parked_changes_nothing(h: Harness) {
+    assert_eq!(
+        h.store
+            .amend(h.batch_id(), Amendment::Resume)
+            .await
+            .unwrap(),
+        None
+    );
+    let first = h.submit(h.specs(2)).await;
+    let second = h.submit(h.specs(2)).await;
+    let before = h.batch(second.batch).await;
+    let after = h
+        .store
+        .amend(second.batch, Amendment::Resume)
+        .await
+        .unwrap();
+    assert_eq!(after, Some(before));
+    assert_eq!(h.take_ids(5).await, [first.ids, second.ids].concat());
+}

@@ -1,0 +1,9 @@
+//! How each store under test is started.
+
+mod embedded;
+mod model;
+mod redis;
+
+pub(super) use embedded::embedded;
+pub(super) use model::model;
+pub(super) use redis::{redis, redis_in_four};

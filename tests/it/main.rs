@@ -1,0 +1,18 @@
+//! One integration binary: every test that needs more than one pure file.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on fails by panicking, and a list of cases is as long as it is"
+)]
+
+mod architecture;
+mod behaviour;
+mod cli;
+mod conformance;
+mod embedded;
+mod readme;
+mod redis;
+mod support;
+mod upstream;
+mod watch;

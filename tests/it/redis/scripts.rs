@@ -1,0 +1,226 @@
+//! What the scripts do, where only Redis itself can be asked.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::future::join_all;
+use tidings::{
+    model::{ErrorCode, Event, Failure, Priority, Status, Task, WorkerId},
+    store::{Idempotency, Lookup, Store, Verdict, record},
+};
+
+use crate::support::redis::RedisServer;
+
+use super::{LEASE, WORKER, connect, moved, spec, submission, submit, succeeded};
+
+/// The stored record of a task, byte for byte.
+async fn stored(server: &RedisServer, task: &Task) -> Vec<u8> {
+    let mut key = format!("{{td:{}}}:t:", task.id.partition()).into_bytes();
+    key.extend(task.id.as_bytes());
+    let mut connection = server.connect().await.unwrap();
+    let mut get = ::redis::cmd("GET");
+    get.arg(key).query_async(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_the_script_writes_on_acquire_is_what_the_model_says() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    let mut urgent = submission(0, 1);
+    urgent.specs = vec![spec(Priority::High).into()];
+    store.submit(urgent).await.unwrap();
+    submit(&store, 0, 3).await;
+    let mut tasks = store.acquire(WORKER, 10, LEASE).await.unwrap().tasks;
+    assert_eq!(tasks.len(), 4);
+    // A second attempt has a longer record and another number.
+    let failure = Failure::new(ErrorCode::WorkerLost, "gone");
+    let commit = moved(tasks.remove(0), Event::LeaseExpired(failure));
+    assert_eq!(
+        store.commit(vec![commit]).await.unwrap(),
+        [Verdict::Applied]
+    );
+    tasks.extend(store.acquire(WorkerId(2), 10, LEASE).await.unwrap().tasks);
+    assert_eq!(tasks.len(), 4);
+    assert_eq!(tasks[3].attempt(), 2);
+    for task in &tasks {
+        assert_eq!(task.status(), Status::Processing);
+        assert_eq!(stored(&server, task).await, record::encode(task));
+    }
+}
+
+#[tokio::test]
+async fn two_processes_never_get_the_same_task() {
+    let server = RedisServer::start(&[]).await;
+    for partitions in [1, 4] {
+        let mut connection = server.connect().await.unwrap();
+        ::redis::cmd("FLUSHALL")
+            .exec_async(&mut connection)
+            .await
+            .unwrap();
+        let stores = [
+            connect(&server, partitions).await,
+            connect(&server, partitions).await,
+        ];
+        for round in 0..8 {
+            submit(&stores[0], round % partitions, 250).await;
+        }
+        let acquire = |worker: u64| {
+            let store = &stores[worker as usize % 2];
+            async move {
+                let mut taken = Vec::new();
+                loop {
+                    let acquired = store.acquire(WorkerId(worker), 7, LEASE).await.unwrap();
+                    if acquired.tasks.is_empty() && !acquired.more {
+                        return taken;
+                    }
+                    taken.extend(acquired.tasks.into_iter().map(|task| task.id));
+                }
+            }
+        };
+        let taken = join_all((1..=8).map(acquire)).await.concat();
+        assert_eq!(taken.len(), 2_000);
+        assert_eq!(taken.into_iter().collect::<HashSet<_>>().len(), 2_000);
+    }
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_lost_are_loaded_again() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 4).await;
+    for round in 0..2 {
+        for partition in 0..4 {
+            submit(&store, partition, 2).await;
+        }
+        let mut connection = server.connect().await.unwrap();
+        let mut flush = ::redis::cmd("SCRIPT");
+        flush
+            .arg("FLUSH")
+            .exec_async(&mut connection)
+            .await
+            .unwrap();
+        let tasks = store.acquire(WORKER, 100, LEASE).await.unwrap().tasks;
+        assert_eq!(tasks.len(), 8, "round {round}");
+        flush.exec_async(&mut connection).await.unwrap();
+        let verdicts = store
+            .commit(tasks.into_iter().map(succeeded).collect())
+            .await
+            .unwrap();
+        assert_eq!(verdicts, [Verdict::Applied; 8]);
+    }
+}
+
+#[tokio::test]
+async fn a_key_finds_its_first_call_from_any_partition() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 4).await;
+    let key = |hash: u8| {
+        Some(Idempotency {
+            key: "default/mine".into(),
+            hash: [hash; 32],
+        })
+    };
+    let mut first = submission(0, 3);
+    first.idempotency = key(1);
+    let made = store.submit(first).await.unwrap();
+    for partition in 0..4 {
+        let mut again = submission(partition, 3);
+        again.idempotency = key(1);
+        assert_eq!(store.submit(again).await.unwrap(), made);
+    }
+    let mut other = submission(2, 3);
+    other.idempotency = key(2);
+    let error = store.submit(other).await.unwrap_err();
+    assert!(
+        matches!(error, tidings::store::Error::KeyReused),
+        "{error:?}"
+    );
+    assert_eq!(store.stats().await.unwrap().ready, 3);
+}
+
+#[tokio::test]
+async fn a_finished_task_leaves_by_itself_and_its_id_is_remembered() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    let mut short = submission(0, 1);
+    let mut kept = spec(Priority::Normal);
+    kept.result_retention_ms = 50;
+    short.specs = vec![kept.into()];
+    let id = store.submit(short).await.unwrap().ids.first;
+    let task = store
+        .acquire(WORKER, 1, LEASE)
+        .await
+        .unwrap()
+        .tasks
+        .remove(0);
+    store.commit(vec![succeeded(task)]).await.unwrap();
+    crate::support::eventually("the task expires", Duration::from_secs(5), async || {
+        let lookup = store.tasks(&[id]).await.unwrap().remove(0);
+        (lookup == Lookup::Expired).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_new_work_and_finishes_what_it_has() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    submit(&store, 0, 10).await;
+    let mut connection = server.connect().await.unwrap();
+    let mut squeeze = ::redis::cmd("CONFIG");
+    squeeze.arg("SET").arg("maxmemory").arg("1mb");
+    squeeze.exec_async(&mut connection).await.unwrap();
+    let error = store.submit(submission(0, 1)).await.unwrap_err();
+    assert!(matches!(error, tidings::store::Error::Full(_)), "{error:?}");
+    let tasks = store.acquire(WORKER, 10, LEASE).await.unwrap().tasks;
+    let verdicts = store
+        .commit(tasks.into_iter().map(succeeded).collect())
+        .await
+        .unwrap();
+    assert_eq!(verdicts, [Verdict::Applied; 10]);
+}
+
+/// Microseconds that the server has spent in scripts.
+async fn spent(server: &RedisServer) -> f64 {
+    let stats = server.info("commandstats").await;
+    // Commands inside scripts are counted apart as well; this line holds all of their time.
+    let line = stats
+        .lines()
+        .find(|line| line.starts_with("cmdstat_evalsha:"));
+    let usec = line.and_then(|line| line.split("usec=").nth(1)?.split(',').next());
+    usec.map_or(0.0, |usec| usec.parse().unwrap())
+}
+
+/// Printed, not asserted: the machine is shared.
+#[tokio::test]
+async fn the_servers_time_for_each_task_is_measured() {
+    const BATCH: u32 = 100;
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    let (mut sums, mut best) = ([0.0; 3], [f64::MAX; 3]);
+    let rounds = 100;
+    for _ in 0..rounds {
+        let mut marks = vec![spent(&server).await];
+        submit(&store, 0, BATCH).await;
+        marks.push(spent(&server).await);
+        let tasks = store
+            .acquire(WORKER, BATCH as usize, LEASE)
+            .await
+            .unwrap()
+            .tasks;
+        assert_eq!(tasks.len(), BATCH as usize);
+        marks.push(spent(&server).await);
+        let verdicts = store
+            .commit(tasks.into_iter().map(succeeded).collect())
+            .await
+            .unwrap();
+        assert_eq!(verdicts, [Verdict::Applied; BATCH as usize]);
+        marks.push(spent(&server).await);
+        for (step, pair) in marks.windows(2).enumerate() {
+            let each = (pair[1] - pair[0]) / f64::from(BATCH);
+            sums[step] += each / f64::from(rounds);
+            best[step] = best[step].min(each);
+        }
+    }
+    println!(
+        "µs of Redis CPU a task for submit, acquire, commit: mean {sums:.1?}, best {best:.1?}"
+    );
+}

@@ -1,0 +1,254 @@
+//! A store in memory, written straight from the contract and as plainly as possible: what every other store is
+//! compared with, and what a test uses that is about something else.
+
+mod state;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tidings::{
+    clock::{Clock, Timestamp},
+    model::{Batch, BatchId, Status, Task, TaskId, WorkerId},
+    store::{
+        Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing,
+        Log, Lookup, Note, Renewal, Stats, Store, Submission, TOMBSTONE_RETENTION, Verdict,
+    },
+};
+use tokio::sync::broadcast;
+
+use state::State;
+
+/// The epoch of every task: memory loses nothing that it does not lose whole.
+const EPOCH: u32 = 1;
+/// Changes a slow listener may be behind before it is told of a loss.
+const CHANGES: usize = 4_096;
+
+/// A store in memory.
+#[derive(Debug)]
+pub(crate) struct ModelStore {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl ModelStore {
+    /// An empty store that runs by `clock`.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        ModelStore {
+            clock,
+            state: Mutex::default(),
+            changes: broadcast::channel(CHANGES).0,
+        }
+    }
+
+    /// Runs one call on the state, then announces what it changed, still in order with other calls.
+    fn run<T>(&self, call: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        let mut state = self.state.lock();
+        let reply = call(&mut state, self.clock.now());
+        let moved = std::mem::take(&mut state.moved);
+        if !moved.is_empty() {
+            self.announce(Change::Moved(moved.into()));
+        }
+        let noted: Vec<Note> = std::mem::take(&mut state.noted);
+        if !noted.is_empty() {
+            self.announce(Change::Noted(noted.into()));
+        }
+        for batch in std::mem::take(&mut state.amended) {
+            self.announce(Change::Amended(batch));
+        }
+        reply
+    }
+
+    fn announce(&self, change: Change) {
+        // Nobody listening is no fault.
+        let _ = self.changes.send(change);
+    }
+}
+
+/// A task and its lease.
+#[derive(Debug)]
+struct Kept {
+    task: Task,
+    /// While processing: when the worker is taken for lost.
+    lease_end: Timestamp,
+}
+
+impl Kept {
+    /// Time has run out for it.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        let status = self.task.status();
+        let is_lost = status == Status::Processing && self.lease_end <= now;
+        is_lost || (!status.is_terminal() && self.task.spec.deadline <= now)
+    }
+
+    /// What a reader is told of it.
+    fn lookup(&self, now: Timestamp) -> Lookup {
+        match self.task.expire_time() {
+            Some(expiry) if expiry + TOMBSTONE_RETENTION <= now => Lookup::Missing,
+            Some(expiry) if expiry <= now => Lookup::Expired,
+            _ => Lookup::Found(Box::new(self.task.clone())),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for ModelStore {
+    fn info(&self) -> Info {
+        Info {
+            name: "model",
+            durability: Durability::Memory,
+            partitions: 1,
+            epoch: EPOCH,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
+        self.run(|state, now| state.submit(submission, EPOCH, now))
+    }
+
+    async fn acquire(
+        &self,
+        worker: WorkerId,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Acquired, Error> {
+        self.run(|state, now| {
+            state.promote(now);
+            let mut tasks = Vec::new();
+            while tasks.len() < max {
+                let Some(id) = state.take_next(now) else {
+                    break;
+                };
+                tasks.push(state.start(id, worker, now, lease));
+            }
+            Ok(Acquired {
+                tasks,
+                more: state.has_next(now),
+                next_due: state.delayed.first().map(|(due, _)| *due),
+            })
+        })
+    }
+
+    async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
+        self.run(|state, now| {
+            // Those given back go to the head in one piece, so that they keep their order.
+            let mut heads = Vec::new();
+            let verdicts = commits
+                .into_iter()
+                .map(|commit| state.commit(commit, now, &mut heads))
+                .collect();
+            state.put_back(&heads);
+            Ok(verdicts)
+        })
+    }
+
+    async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
+        self.run(|state, now| {
+            Ok(renewals
+                .iter()
+                .map(|it| state.renew(it, now + lease))
+                .collect())
+        })
+    }
+
+    async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {
+        self.run(|state, now| {
+            let overdue = state.tasks.values().filter(|kept| kept.is_overdue(now));
+            Ok(overdue.take(max).map(|kept| kept.task.clone()).collect())
+        })
+    }
+
+    async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
+        self.run(|state, now| {
+            let look = |id| {
+                state
+                    .tasks
+                    .get(id)
+                    .map_or(Lookup::Missing, |kept| kept.lookup(now))
+            };
+            Ok(ids.iter().map(look).collect())
+        })
+    }
+
+    async fn batch(&self, id: BatchId) -> Result<Option<Batch>, Error> {
+        self.run(|state, _| Ok(state.batches.get(&id).map(|group| group.batch.clone())))
+    }
+
+    async fn log(&self, id: BatchId, from: u64, max: usize) -> Result<Option<Log>, Error> {
+        self.run(|state, _| {
+            Ok(state.batches.get(&id).map(|group| Log {
+                entries: group
+                    .log
+                    .iter()
+                    .skip(from as usize)
+                    .take(max)
+                    .copied()
+                    .collect(),
+                end: group.log.len() as u64,
+                batch: group.batch.clone(),
+            }))
+        })
+    }
+
+    async fn list(
+        &self,
+        batch: Option<BatchId>,
+        cursor: Option<Cursor>,
+        max: usize,
+    ) -> Result<Listing, Error> {
+        self.run(|state, _| {
+            let mut places = state.places(batch, cursor);
+            let ids = places.by_ref().take(max).map(|(_, id)| id).collect();
+            let next = places.next().map(|(cursor, _)| cursor);
+            Ok(Listing { ids, next })
+        })
+    }
+
+    async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
+        self.run(|state, _| Ok(state.amend(id, amendment)))
+    }
+
+    async fn sweep(&self) -> Result<usize, Error> {
+        self.run(|state, now| Ok(state.sweep(now)))
+    }
+
+    async fn stats(&self) -> Result<Stats, Error> {
+        self.run(|state, now| {
+            let mut stats = Stats::default();
+            for kept in state.tasks.values() {
+                if let Some(counter) = counter(&mut stats, state, kept, now) {
+                    *counter += 1;
+                }
+            }
+            Ok(stats)
+        })
+    }
+}
+
+/// The counter that a task belongs to; none once it cannot start or go on.
+fn counter<'a>(
+    stats: &'a mut Stats,
+    state: &State,
+    kept: &Kept,
+    now: Timestamp,
+) -> Option<&'a mut u64> {
+    let status = kept.task.status();
+    if status.is_terminal() {
+        return None;
+    }
+    Some(match status {
+        Status::Processing => &mut stats.processing,
+        _ if state.is_parked(kept.task.batch_id) => &mut stats.parked,
+        _ if kept.task.due > now => &mut stats.delayed,
+        _ => &mut stats.ready,
+    })
+}

@@ -1,0 +1,344 @@
+//! What the model keeps, and the steps on it. An instant is reached when the clock shows it or more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use tidings::{
+    clock::Timestamp,
+    model::{Batch, BatchId, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
+    store::{
+        AGING_INTERVAL, Accepted, Amendment, Append, Commit, Cursor, Error, Guard,
+        IDEMPOTENCY_WINDOW, Lookup, Moved, Note, Renewal, Submission, TOMBSTONE_RETENTION, Verdict,
+    },
+};
+
+use super::Kept;
+
+/// Everything, and what has not been announced yet.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) tasks: BTreeMap<TaskId, Kept>,
+    pub(super) batches: BTreeMap<BatchId, Group>,
+    pub(super) delayed: BTreeSet<(Timestamp, TaskId)>,
+    pub(super) moved: Vec<Moved>,
+    pub(super) noted: Vec<Note>,
+    pub(super) amended: Vec<BatchId>,
+    /// Tasks that are due, those of parked batches included; those are passed over where they stand.
+    queues: BTreeMap<Priority, VecDeque<TaskId>>,
+    keys: BTreeMap<String, Used>,
+    starts: u64,
+}
+
+/// A batch, its tasks in order of submission, and its log.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) batch: Batch,
+    pub(super) log: Vec<Moved>,
+    members: Vec<TaskId>,
+    /// When the last of its tasks is to be removed, as far as they are finished.
+    last_expiry: Timestamp,
+}
+
+/// What an idempotency key answers, and until when.
+#[derive(Debug)]
+struct Used {
+    hash: [u8; 32],
+    accepted: Accepted,
+    until: Timestamp,
+}
+
+impl State {
+    /// Accepts tasks, or answers what the key first made.
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission,
+        epoch: u32,
+        now: Timestamp,
+    ) -> Result<Accepted, Error> {
+        let Submission { batch_id, ids, .. } = submission;
+        let accepted = Accepted { batch_id, ids };
+        if let Some(wanted) = &submission.idempotency {
+            match self.keys.get(&wanted.key).filter(|used| used.until > now) {
+                Some(used) if used.hash == wanted.hash => return Ok(used.accepted),
+                Some(_) => return Err(Error::KeyReused),
+                None => {}
+            }
+        }
+        // The same call again, after a reply that was lost.
+        if self.tasks.contains_key(&ids.first) {
+            return Ok(accepted);
+        }
+        self.open_for(&submission)?;
+        if let Some(key) = submission.idempotency {
+            let until = now + IDEMPOTENCY_WINDOW;
+            let hash = key.hash;
+            self.keys.insert(
+                key.key,
+                Used {
+                    hash,
+                    accepted,
+                    until,
+                },
+            );
+        }
+        for (id, spec) in ids.iter().zip(submission.specs) {
+            let task = Task::new(id, batch_id, Arc::clone(&spec), epoch);
+            self.group(batch_id).members.push(id);
+            self.enqueue(&task, now);
+            self.record(None, task, now);
+        }
+        Ok(accepted)
+    }
+
+    /// Finds or makes the batch of a submission.
+    fn open_for(&mut self, submission: &Submission) -> Result<(), Error> {
+        let id = submission.batch_id;
+        if submission.append == Append::New {
+            let group = Group {
+                batch: Batch::new(id, submission.specs[0].create_time),
+                log: Vec::new(),
+                members: Vec::new(),
+                last_expiry: Timestamp::default(),
+            };
+            self.batches.insert(id, group);
+        }
+        let group = self.batches.get_mut(&id).ok_or(Error::NoSuchBatch(id))?;
+        match submission.append {
+            Append::Retry => return Ok(()),
+            Append::Open if !group.batch.open => return Err(Error::BatchClosed(id)),
+            Append::Open if !submission.keep_open => self.amended.push(id),
+            Append::Open | Append::New => {}
+        }
+        group.batch.open = submission.keep_open;
+        Ok(())
+    }
+
+    /// Puts a queued task where it waits: apart until it is due, else behind the others.
+    fn enqueue(&mut self, task: &Task, now: Timestamp) {
+        if task.due > now {
+            self.delayed.insert((task.due, task.id));
+        } else {
+            self.queue(task.spec.priority).push_back(task.id);
+        }
+    }
+
+    /// Puts tasks at the head of their queues, the first of them first.
+    pub(super) fn put_back(&mut self, ids: &[TaskId]) {
+        for id in ids.iter().rev() {
+            let priority = self.tasks[id].task.spec.priority;
+            self.queue(priority).push_front(*id);
+        }
+    }
+
+    /// Writes a task that came to its present status from `from`, with counters, log and announcement.
+    fn record(&mut self, from: Option<Status>, task: Task, lease_end: Timestamp) {
+        let moved = Moved {
+            task: task.id,
+            batch: task.batch_id,
+            revision: task.revision(),
+            status: task.status(),
+        };
+        let group = self.group(task.batch_id);
+        group.batch.counts.shift(from, moved.status);
+        if let Some(outcome) = &task.outcome {
+            group.batch.usage.add(&outcome.usage);
+        }
+        if let (Some(end), Some(expiry)) = (task.end_time(), task.expire_time()) {
+            group.batch.last_end_time = group.batch.last_end_time.max(Some(end));
+            group.last_expiry = group.last_expiry.max(expiry);
+        }
+        group.log.push(moved);
+        self.moved.push(moved);
+        self.tasks.insert(task.id, Kept { task, lease_end });
+    }
+
+    /// Moves tasks that have become due behind those already waiting.
+    pub(super) fn promote(&mut self, now: Timestamp) {
+        while let Some((due, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= now) {
+            self.delayed.remove(&(due, id));
+            let priority = self.tasks[&id].task.spec.priority;
+            self.queue(priority).push_back(id);
+        }
+    }
+
+    /// Takes the task that is to start next out of its queue.
+    pub(super) fn take_next(&mut self, now: Timestamp) -> Option<TaskId> {
+        let mut order = Priority::URGENT_FIRST;
+        if (self.starts + 1).is_multiple_of(AGING_INTERVAL) {
+            order.reverse();
+        }
+        let (priority, place) = order
+            .into_iter()
+            .find_map(|priority| Some((priority, self.first_startable(priority, now)?)))?;
+        self.starts += 1;
+        self.queue(priority).remove(place)
+    }
+
+    /// Whether anything could start.
+    pub(super) fn has_next(&self, now: Timestamp) -> bool {
+        let mut priorities = Priority::URGENT_FIRST.into_iter();
+        priorities.any(|priority| self.first_startable(priority, now).is_some())
+    }
+
+    fn first_startable(&self, priority: Priority, now: Timestamp) -> Option<usize> {
+        self.queues.get(&priority)?.iter().position(|id| {
+            let task = &self.tasks[id].task;
+            task.spec.deadline > now && !self.is_parked(task.batch_id)
+        })
+    }
+
+    /// Hands a task to a worker.
+    pub(super) fn start(
+        &mut self,
+        id: TaskId,
+        worker: WorkerId,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Task {
+        let mut task = self.tasks[&id].task.clone();
+        task.apply(Event::Acquired { worker }, now)
+            .expect("a task in a queue is queued");
+        self.record(Some(Status::Queued), task.clone(), now + lease);
+        task
+    }
+
+    /// Writes one task if nothing came between. Those that belong at the head are left in `heads`.
+    pub(super) fn commit(
+        &mut self,
+        commit: Commit,
+        now: Timestamp,
+        heads: &mut Vec<TaskId>,
+    ) -> Verdict {
+        let Commit {
+            task,
+            fence,
+            from,
+            guard,
+            park,
+        } = commit;
+        let Some(stored) = self.tasks.get(&task.id) else {
+            return Verdict::Conflict;
+        };
+        if stored.task == task {
+            return Verdict::Applied;
+        }
+        let is_guarded = guard == Guard::LeaseExpired && stored.lease_end > now;
+        if stored.task.fence() != fence || is_guarded {
+            return Verdict::Conflict;
+        }
+        self.dequeue(&task.id);
+        heads.retain(|id| *id != task.id);
+        match (task.status(), task.last().cause) {
+            (Status::Queued, Cause::Retried) => self.enqueue(&task, now),
+            (Status::Queued, _) => heads.push(task.id),
+            _ => {}
+        }
+        let batch_id = task.batch_id;
+        if let Some(parked) = park.filter(|_| !self.is_parked(batch_id)) {
+            self.group(batch_id).batch.parked = Some(parked);
+            self.amended.push(batch_id);
+        }
+        self.record(Some(from), task, now);
+        Verdict::Applied
+    }
+
+    fn dequeue(&mut self, id: &TaskId) {
+        for queue in self.queues.values_mut() {
+            queue.retain(|waiting| waiting != id);
+        }
+        self.delayed.retain(|(_, waiting)| waiting != id);
+    }
+
+    /// Extends one lease, if it is still held: nobody else has moved the task since.
+    pub(super) fn renew(&mut self, renewal: &Renewal, lease_end: Timestamp) -> bool {
+        let Some(kept) = self.tasks.get_mut(&renewal.id) else {
+            return false;
+        };
+        let task = &mut kept.task;
+        if task.fence() != renewal.fence || task.status() != Status::Processing {
+            return false;
+        }
+        kept.lease_end = lease_end;
+        if task.progress != renewal.progress {
+            task.progress = renewal.progress;
+            let Renewal {
+                id: task, progress, ..
+            } = *renewal;
+            self.noted.push(Note { task, progress });
+        }
+        true
+    }
+
+    /// Changes a batch as a whole; says so only if something changed.
+    pub(super) fn amend(&mut self, id: BatchId, amendment: Amendment) -> Option<Batch> {
+        let group = self.batches.get_mut(&id)?;
+        let has_changed = match amendment {
+            Amendment::Close => std::mem::replace(&mut group.batch.open, false),
+            Amendment::Resume => group.batch.parked.take().is_some(),
+        };
+        if has_changed {
+            self.amended.push(id);
+        }
+        let batch = group.batch.clone();
+        if has_changed && amendment == Amendment::Resume {
+            let is_own = |id: &TaskId| self.tasks[id].task.batch_id == batch.id;
+            let waiting: Vec<TaskId> = self.queues.values().flatten().copied().collect();
+            let own: Vec<TaskId> = waiting.into_iter().filter(is_own).collect();
+            own.iter().for_each(|id| self.dequeue(id));
+            self.put_back(&own);
+        }
+        Some(batch)
+    }
+
+    /// Every place of a listing from `cursor` on: newest batch first, then in order of submission.
+    pub(super) fn places(
+        &self,
+        only: Option<BatchId>,
+        cursor: Option<Cursor>,
+    ) -> impl Iterator<Item = (Cursor, TaskId)> {
+        let groups = self.batches.iter().rev();
+        let is_wanted = move |id: &BatchId| {
+            only.is_none_or(|only| only == *id) && cursor.is_none_or(|from| *id <= from.batch)
+        };
+        let wanted = groups.filter(move |(id, _)| is_wanted(id));
+        wanted.flat_map(move |(id, group)| {
+            let offset = cursor
+                .filter(|from| from.batch == *id)
+                .map_or(0, |from| from.offset);
+            let members = (0_u64..).zip(group.members.iter().copied());
+            let batch = *id;
+            members
+                .skip(offset as usize)
+                .map(move |(offset, id)| (Cursor { batch, offset }, id))
+        })
+    }
+
+    /// Forgets what is past its retention and what remembers it.
+    pub(super) fn sweep(&mut self, now: Timestamp) -> usize {
+        let before = self.tasks.len() + self.batches.len() + self.keys.len();
+        self.tasks
+            .retain(|_, kept| kept.lookup(now) != Lookup::Missing);
+        self.batches.retain(|_, group| {
+            !group.batch.is_done() || group.last_expiry + TOMBSTONE_RETENTION > now
+        });
+        self.keys.retain(|_, used| used.until > now);
+        before - self.tasks.len() - self.batches.len() - self.keys.len()
+    }
+
+    pub(super) fn is_parked(&self, id: BatchId) -> bool {
+        self.batches
+            .get(&id)
+            .is_some_and(|group| group.batch.parked.is_some())
+    }
+
+    fn queue(&mut self, priority: Priority) -> &mut VecDeque<TaskId> {
+        self.queues.entry(priority).or_default()
+    }
+
+    fn group(&mut self, id: BatchId) -> &mut Group {
+        self.batches.get_mut(&id).expect("a task has a batch")
+    }
+}

@@ -1,0 +1,8 @@
+//! The client against a simulated upstream, over real sockets.
+
+mod answers;
+mod connections;
+mod failures;
+mod secrets;
+mod simulation;
+mod throttling;

@@ -1,0 +1,118 @@
+//! Rate limits: short ones are waited out, long ones handed back, and one model's do not touch another's.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use tidings::{
+    model::{Budget, ErrorCode, Recourse, Wait},
+    simulator::{Config, Ended, Fault, Limits, Running},
+};
+
+use crate::support::upstream::{call, client_of, simulate, simulate_faults};
+
+fn count(upstream: &Running, ended: Ended) -> usize {
+    upstream
+        .calls()
+        .iter()
+        .filter(|call| call.ended == ended)
+        .count()
+}
+
+#[tokio::test]
+async fn a_short_rate_limit_is_waited_out_in_the_call() {
+    let fault = Fault::reply(429, &[("retry-after-ms", "300")], "");
+    let upstream = simulate_faults([fault]).await;
+    let start = Instant::now();
+    client_of(upstream.base_url())
+        .complete(&call("x"))
+        .await
+        .unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert_eq!(upstream.finished_calls(), 2);
+    let calls = upstream.calls();
+    assert_eq!(
+        calls[0].idempotency_key, calls[1].idempotency_key,
+        "it is the same attempt"
+    );
+}
+
+#[tokio::test]
+async fn a_429_without_a_wait_is_waited_out_too() {
+    let upstream = simulate_faults([Fault::Status(429), Fault::Status(429)]).await;
+    let start = Instant::now();
+    client_of(upstream.base_url())
+        .complete(&call("x"))
+        .await
+        .unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(400));
+    assert_eq!(upstream.finished_calls(), 3);
+}
+
+#[tokio::test]
+async fn a_long_rate_limit_is_handed_back_and_holds_its_model_only() {
+    let fault = Fault::reply(429, &[("retry-after", "90")], "");
+    let upstream = simulate_faults([fault]).await;
+    let client = client_of(upstream.base_url());
+    let failed = client.complete(&call("x")).await.unwrap_err();
+    assert_eq!(failed.failure.code, ErrorCode::RateLimited);
+    assert_eq!(failed.failure.http_status, 429);
+    let wait = Wait::Told(Duration::from_secs(90));
+    let budget = Budget::Time;
+    assert_eq!(failed.recourse, Recourse::Retry { budget, wait });
+
+    let held = client.complete(&call("y")).await.unwrap_err();
+    assert_eq!(held.failure.code, ErrorCode::RateLimited);
+    assert_eq!(held.failure.http_status, 0, "it was not sent");
+    assert_eq!(upstream.finished_calls(), 1);
+
+    let mut other = call("z");
+    other.model = "another-model".to_owned();
+    client.complete(&other).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_of_calls_gets_through_a_limit_without_losing_one() {
+    let upstream = simulate(Config {
+        limits: Limits {
+            requests_per_minute: Some(6_000),
+            burst: Duration::from_millis(200),
+            ..Limits::default()
+        },
+        ..Config::default()
+    })
+    .await;
+    let client = client_of(upstream.base_url());
+    let start = Instant::now();
+    stream::iter(0..200)
+        .for_each_concurrent(32, async |n| {
+            client.complete(&call(&n.to_string())).await.unwrap();
+        })
+        .await;
+    assert_eq!(count(&upstream, Ended::Answered), 200);
+    assert!(count(&upstream, Ended::Throttled) > 0);
+    // 20 at once and 100 a second after that.
+    assert!(
+        start.elapsed() >= Duration::from_millis(1_750),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_request_above_the_whole_limit_is_never_retried() {
+    let upstream = simulate(Config {
+        limits: Limits {
+            tokens_per_minute: Some(600),
+            ..Limits::default()
+        },
+        ..Config::default()
+    })
+    .await;
+    let prompt = "long ".repeat(1_000);
+    let failed = client_of(upstream.base_url())
+        .complete(&call(&prompt))
+        .await
+        .unwrap_err();
+    assert_eq!(failed.failure.code, ErrorCode::RequestExceedsQuota);
+    assert_eq!(failed.recourse, Recourse::Never);
+}

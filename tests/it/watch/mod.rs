@@ -1,0 +1,197 @@
+//! Watch streams over a store whose feed and reads fail, on a clock that a test winds.
+//!
+//! Tokio's clock stands still while anything can run and then jumps to the next timer, so that a minute of silence
+//! takes no time and every wait is exact.
+
+mod hints;
+mod time;
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _};
+use tidings::{
+    clock::{ManualClock, Timestamp},
+    model::{
+        BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Work, WorkerId,
+    },
+    store::{Append, Commit, Guard, Lookup, Store, Submission, Verdict},
+    watch::{Error, Hub, batch, task},
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{faulty_store::FaultyStore, model_store::ModelStore};
+
+const START: Timestamp = Timestamp(1_700_000_000_000);
+/// Longer than anything here lasts.
+const LONG: Duration = Duration::from_secs(3_600);
+/// Shorter than a heartbeat: nothing that is to be told takes this long.
+const MOMENT: Duration = Duration::from_secs(5);
+
+type Events<E> = Pin<Box<dyn Stream<Item = Result<E, Error>> + Send>>;
+type TaskEvents = Events<task::Event>;
+type BatchEvents = Events<batch::Event>;
+
+/// A store, a hub on it, and words for what submitters and workers do.
+struct World {
+    store: Arc<FaultyStore>,
+    hub: Arc<Hub>,
+    draining: CancellationToken,
+}
+
+impl World {
+    fn new() -> Self {
+        let model = ModelStore::new(Arc::new(ManualClock::new(START)));
+        let store = FaultyStore::before(Arc::new(model));
+        let draining = CancellationToken::new();
+        let hub = Hub::new(store.clone(), draining.clone());
+        tokio::spawn(hub.clone().run(CancellationToken::new()));
+        World {
+            store,
+            hub,
+            draining,
+        }
+    }
+
+    /// Submits a closed batch.
+    async fn submit(&self, count: u32) -> (BatchId, Vec<TaskId>) {
+        let id = BatchId::new(START, 0, rand::random());
+        let ids = IdRange::new(START, 0, rand::random(), count);
+        let spec = Arc::new(spec());
+        let submission = Submission {
+            batch_id: id,
+            append: Append::New,
+            keep_open: false,
+            ids,
+            specs: vec![spec; count as usize],
+            idempotency: None,
+        };
+        self.store.submit(submission).await.unwrap();
+        (id, ids.iter().collect())
+    }
+
+    /// Submits a batch of one task.
+    async fn submit_one(&self) -> (BatchId, TaskId) {
+        let (batch, ids) = self.submit(1).await;
+        (batch, ids[0])
+    }
+
+    /// A worker takes up every task that waits.
+    async fn acquire(&self) -> Vec<Task> {
+        let acquired = self.store.acquire(WorkerId(7), 1_000, LONG).await;
+        acquired.unwrap().tasks
+    }
+
+    /// Something happens to tasks.
+    async fn happen(&self, tasks: Vec<Task>, event: Event) {
+        let commits: Vec<Commit> = tasks
+            .into_iter()
+            .map(|task| {
+                let (fence, from) = (task.fence(), task.status());
+                let mut task = task;
+                task.apply(event.clone(), self.store.now()).unwrap();
+                Commit {
+                    task,
+                    fence,
+                    from,
+                    guard: Guard::None,
+                    park: None,
+                }
+            })
+            .collect();
+        let verdicts = self.store.commit(commits).await.unwrap();
+        assert!(verdicts.iter().all(|it| *it == Verdict::Applied));
+    }
+
+    /// Every waiting task is taken up and answered.
+    async fn work(&self) {
+        let tasks = self.acquire().await;
+        self.happen(tasks, answered()).await;
+    }
+
+    async fn task(&self, id: TaskId) -> Task {
+        match self.store.tasks(&[id]).await.unwrap().remove(0) {
+            Lookup::Found(task) => *task,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn watch_task(&self, id: TaskId) -> TaskEvents {
+        let resume = task::Resume::default();
+        let events = task::watch(self.hub.clone(), id, resume).await.unwrap();
+        Box::pin(events.fuse())
+    }
+
+    async fn watch_batch(&self, id: BatchId) -> BatchEvents {
+        let events = batch::watch(self.hub.clone(), id, 0).await.unwrap();
+        Box::pin(events.fuse())
+    }
+}
+
+fn spec() -> Spec {
+    Spec {
+        work: Work::Prompt { text: "p".into() },
+        custom_id: String::new(),
+        model: "model".into(),
+        priority: Priority::Normal,
+        timeout_ms: 60_000,
+        deadline: START + LONG,
+        not_before: None,
+        status_retention_ms: 3_600_000,
+        result_retention_ms: 3_600_000,
+        max_attempts: 5,
+        labels: [].into(),
+        retry_of: None,
+        create_time: START,
+    }
+}
+
+fn answered() -> Event {
+    Event::Succeeded(Box::<Outcome>::default())
+}
+
+/// All that a stream tells before it falls silent or ends.
+async fn told<E>(events: &mut Events<E>) -> Vec<E> {
+    let mut told = Vec::new();
+    while let Ok(Some(event)) = timeout(MOMENT, events.next()).await {
+        told.push(event.unwrap());
+    }
+    told
+}
+
+/// The revisions and statuses told of a task.
+fn moves(events: &[task::Event]) -> Vec<(u64, Status)> {
+    let moved = |event: &task::Event| match event {
+        task::Event::Moved { task, revision, .. } => {
+            let place = usize::try_from(*revision).unwrap() - 1;
+            Some((*revision, task.history[place].status))
+        }
+        _ => None,
+    };
+    events.iter().filter_map(moved).collect()
+}
+
+/// The tasks and revisions told of a batch, each with its position.
+fn entries(events: &[batch::Event]) -> Vec<(u64, TaskId, u64)> {
+    let moved = |event: &batch::Event| match event {
+        batch::Event::Moved {
+            entry, position, ..
+        } => Some((*position, entry.task, entry.revision)),
+        _ => None,
+    };
+    events.iter().filter_map(moved).collect()
+}
+
+/// The error a stream ends with, which nothing follows.
+async fn last_error<E>(events: &mut Events<E>) -> Error {
+    loop {
+        match events.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                assert!(events.next().await.is_none(), "an error is the end");
+                return error;
+            }
+            None => panic!("it ended as if all were told"),
+        }
+    }
+}
