@@ -16,6 +16,7 @@
 //! pk:<batch>  list    its tasks that are held back while it is parked
 //! bs          zset    batch ids by create time
 //! pb          set     ids of parked batches
+//! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
 //! i:<key>     string  idempotency key: hash of the content, batch id, id range
 //! m           hash    schema, epoch, seq, picks, counts of queued (q) and processing (p)
 //! ev          channel what changed
@@ -42,6 +43,7 @@ const CALLS: &str = "bc:";
 const HELD: &str = "pk:";
 const BATCHES: &str = "bs";
 const PARKED: &str = "pb";
+const CLAIM: &str = "c:";
 const IDEMPOTENCY: &str = "i:";
 const CHANNEL: &str = "ev";
 
@@ -118,6 +120,7 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("HELD", below(HELD)),
         ("BATCHES", below(BATCHES)),
         ("PARKED", below(PARKED)),
+        ("CLAIM", below(CLAIM)),
         ("IDEMPOTENCY", below(IDEMPOTENCY)),
         ("CHANNEL", below(CHANNEL)),
     ]

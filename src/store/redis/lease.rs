@@ -7,7 +7,7 @@ use redis::Value;
 use super::{RedisStore, link::Call, reply, script::Script};
 use crate::{
     clock::Timestamp,
-    model::{Event, Task, TaskId, WorkerId},
+    model::{Event, Status, Task, TaskId, WorkerId},
     store::{Acquired, Error, Lookup, Renewal, record},
 };
 
@@ -52,6 +52,8 @@ impl RedisStore {
         max: usize,
         lease: Duration,
     ) -> Result<Acquired, Error> {
+        let unanswered = self.unanswered.lock().remove(&(worker, partition));
+        let request: u64 = unanswered.unwrap_or_else(rand::random);
         let answer = self.link.run_one(Call {
             script: Script::Acquire,
             partition,
@@ -59,9 +61,15 @@ impl RedisStore {
                 worker.0.to_be_bytes().to_vec(),
                 decimal(max.min(CALL_TASKS)),
                 decimal(lease.as_millis()),
+                request.to_be_bytes().to_vec(),
             ],
         });
-        let answer = answer.await?;
+        let answer = answer.await.inspect_err(|error| {
+            // It may have been carried out: the next call asks for what this one was given.
+            if matches!(error, Error::Unavailable(_)) {
+                self.unanswered.lock().insert((worker, partition), request);
+            }
+        })?;
         let odd = || reply::odd("acquired tasks");
         let [now, more, next_due, taken @ ..] = reply::array(&answer).ok_or_else(odd)? else {
             return Err(odd());
@@ -175,6 +183,10 @@ fn started(id: &Value, before: &Value, worker: WorkerId, now: Timestamp) -> Opti
             return None;
         }
     };
+    if task.status() == Status::Processing {
+        // Started by a call whose answer was lost.
+        return Some(task);
+    }
     match task.apply(Event::Acquired { worker }, now) {
         Ok(()) => Some(task),
         Err(illegal) => {

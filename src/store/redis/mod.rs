@@ -18,6 +18,7 @@ mod server;
 mod submit;
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -27,6 +28,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::{
     Client, ConnectionInfo, IntoConnectionInfo, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
@@ -101,6 +103,8 @@ pub struct RedisStore {
     feed: Arc<Feed>,
     /// From which partition the next round starts.
     turn: AtomicU16,
+    /// Acquires whose answer never came, by worker and partition: what they were given is asked for first.
+    unanswered: Mutex<HashMap<(WorkerId, u16), u64>>,
     /// How far the sweep of each partition's batches is.
     swept: Vec<AtomicU64>,
     _loops: [AbortOnDropHandle<()>; 3],
@@ -149,6 +153,7 @@ impl RedisStore {
             link,
             feed,
             turn: AtomicU16::new(0),
+            unanswered: Mutex::default(),
             swept: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             _loops: loops,
         })

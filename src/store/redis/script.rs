@@ -151,6 +151,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("HIGH", Priority::High as u64),
         ("NORMAL", Priority::Normal as u64),
         ("LOW", Priority::Low as u64),
+        ("ID_LEN", 16),
         ("HEAD_LEN", record::HEAD_LEN as u64),
         ("FENCE_LEN", record::FENCE_LEN as u64),
         ("FENCE_END", record::FENCE_LEN as u64 - 1),

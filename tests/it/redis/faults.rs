@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tidings::{
-    model::Status,
+    model::{Status, WorkerId},
     store::{
         Change, Error, Lookup, Store,
         redis::{Config, RedisStore},
@@ -129,4 +129,35 @@ async fn the_number_of_connections_does_not_grow_with_calls_or_listeners() {
     assert!(clients.contains(expected), "{clients}");
     eventually("nothing is left open", SOON, settled).await;
     drop(listeners);
+}
+
+#[tokio::test]
+async fn an_acquire_whose_answer_was_lost_gives_the_same_tasks_again() {
+    let server = RedisServer::start(&[]).await;
+    let direct = connect(&server, 1).await;
+    let proxy = Proxy::before(server.port()).await;
+    let through = Config::new(format!("redis://127.0.0.1:{}/", proxy.port()));
+    let store = RedisStore::connect(through).await.unwrap();
+    // Else the answer that is lost says that the server does not know the script yet.
+    store.acquire(WORKER, 1, LEASE).await.unwrap();
+    let ids = submit(&direct, 0, 5).await;
+    proxy.mute();
+    store.acquire(WORKER, 20, LEASE).await.unwrap_err();
+    let stats = direct.stats().await.unwrap();
+    assert_eq!(stats.processing, 5, "it was carried out");
+
+    let taken = eventually("the store is reached again", SOON, async || {
+        store.acquire(WORKER, 20, LEASE).await.ok()
+    })
+    .await;
+
+    assert_eq!(taken.tasks.len(), ids.len());
+    for task in taken.tasks {
+        assert_eq!((task.status(), task.attempt()), (Status::Processing, 1));
+        let stored = direct.tasks(&[task.id]).await.unwrap().remove(0);
+        assert_eq!(stored, Lookup::Found(Box::new(task)));
+    }
+    let other = WorkerId(WORKER.0 + 1);
+    let left = direct.acquire(other, 20, LEASE).await.unwrap();
+    assert!(left.tasks.is_empty(), "no task is handed out twice");
 }

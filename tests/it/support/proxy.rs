@@ -89,12 +89,14 @@ async fn pass(mut client: TcpStream, target: u16, mut told: watch::Receiver<Fate
             }
         };
         tokio::select! {
-            () = passing => return,
+            // What is said after the fate was told is subject to it.
+            biased;
             changed = told.changed() => match changed {
                 Ok(()) => fate = *told.borrow_and_update(),
                 // The test is over.
                 Err(_) => return,
-            }
+            },
+            () = passing => return,
         }
     }
 }

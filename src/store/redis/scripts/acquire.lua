@@ -1,12 +1,32 @@
 -- Hands tasks to a worker: by priority, then in order; every AGING-th start is the least urgent one's.
 --
 -- KEYS[1]  the partition's meta key
--- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms
+-- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
 -- Returns  now, '1' when more could be started at once, when the next delayed task is due or '',
---          then id and record, as it was before, of every task started
+--          then id and record of every task started: as it was before, or, in a repeated call, as it is
 
-local worker, max, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local worker, max, lease, request = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = clock()
+
+-- The answer to an earlier call was lost: the same tasks again, as far as this worker still holds them.
+local function again(ids)
+  local reply = { now, '1', '' }
+  for at = 1, #ids, ID_LEN do
+    local id = string.sub(ids, at, at + ID_LEN - 1)
+    local record = redis.call('GET', TASK .. id)
+    local holder = record and string.sub(record, #record - TRANSITION_LEN + 9, #record - TRANSITION_LEN + 16)
+    if holder == worker and string.byte(record, STATUS_AT + 1) == PROCESSING then
+      reply[#reply + 1] = id
+      reply[#reply + 1] = record
+    end
+  end
+  return reply
+end
+
+local claim = redis.call('GET', CLAIM .. worker)
+if claim and string.sub(claim, 1, #request) == request then
+  return again(string.sub(claim, #request + 1))
+end
 
 -- Tasks that have become due go to the tail of their list first.
 local function promote()
@@ -24,7 +44,7 @@ local queues = { READY .. HIGH, READY .. NORMAL, READY .. LOW }
 local lengths = {}
 for i, queue in ipairs(queues) do lengths[i] = redis.call('LLEN', queue) end
 local picks = tonumber(redis.call('HGET', META, 'picks') or 0)
-local reply, timers, moved = { now, '', '' }, {}, {}
+local reply, timers, moved, claimed = { now, '', '' }, {}, {}, {}
 local batches, seen = {}, {}
 local started, bytes = 0, 0
 -- Written once: a script's numbers cost it time to write.
@@ -75,6 +95,7 @@ local function start(id, key, record)
   redis.call('APPEND', key,
     struct.pack('>i8c8BBI2I4', at, worker, PROCESSING, ACQUIRED, 0, attempt))
   local tail = struct.pack('>I4B', revision, PROCESSING)
+  claimed[#claimed + 1] = id
   started, picks, bytes = started + 1, picks + 1, bytes + #record
   batch.log[#batch.log + 1] = id .. tail .. '\0\0\0'
   moved[started] = id .. batch_id .. tail
@@ -111,6 +132,7 @@ for _, id in ipairs(seen) do
 end
 if started > 0 then
   spread('ZADD', TIMER, timers)
+  redis.call('SET', CLAIM .. worker, request .. table.concat(claimed), 'PX', 2 * lease)
   redis.call('HSET', META, 'picks', picks)
   redis.call('HINCRBY', META, 'q', -started)
   redis.call('HINCRBY', META, 'p', started)
