@@ -185,6 +185,14 @@ impl Feed {
         for ((heard, before), reached) in self.heard.iter().zip(before).zip(reached) {
             let unheard = heard.load(Ordering::Relaxed) < *before;
             let fell_back = reached < before;
+            if fell_back {
+                tracing::error!(
+                    before,
+                    reached,
+                    "Redis came back with less than it had: what it accepted last, or everything, is lost; \
+                     turn its append-only file on"
+                );
+            }
             if unheard || fell_back {
                 heard.store(*reached, Ordering::Relaxed);
                 gap = true;
