@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 10;
 #[tokio::main]
 async fn main() -> Result<()> {
     println!(
-        "{TASKS} debug.echo tasks in calls of {PER_CALL}, median of {ROUNDS} rounds, then {WATCHES} open watches"
+        "{TASKS} debug.echo tasks in calls of {PER_CALL}, median of {ROUNDS} rounds, then {WATCHES} open watches\n"
     );
     println!("| store | tasks/s | slowest .. fastest | peak memory | bytes per open watch |");
     println!("|---|---|---|---|---|");
