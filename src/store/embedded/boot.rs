@@ -37,11 +37,12 @@ impl Machine {
         for entry in self.disk.batch.iter() {
             let bytes = entry.value().map_err(read_error)?;
             let record: BatchRecord = from_cbor(&bytes, "batch").map_err(corrupt)?;
-            if record.batch.is_done() {
-                continue;
-            }
+            // A done batch as well: a retry may add to it.
             if record.batch.parked.is_some() {
                 self.index.park(record.batch.id);
+            }
+            if record.batch.is_done() {
+                continue;
             }
             self.batches.insert(record.batch.id, record);
         }

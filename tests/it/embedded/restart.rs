@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tidings::{
-    model::{Cause, Spec, Status, TaskId},
-    store::{Amendment, Error, Idempotency, Store, Verdict},
+    model::{Cause, Event, Spec, Status, TaskId},
+    store::{Amendment, Append, Error, Idempotency, Store, Verdict},
 };
 
 use super::{HOUR, Home, START, answered, batch_of, parked, spec};
@@ -62,6 +62,29 @@ async fn a_parked_batch_stays_parked_over_a_restart_until_it_is_resumed() {
     assert_eq!(amended.unwrap().parked, None);
     let order: Vec<TaskId> = home.acquire(9).await.iter().map(|task| task.id).collect();
     assert_eq!(order, [ids[0], ids[1], ids[2], other[0]]);
+}
+
+#[tokio::test]
+async fn what_is_added_to_a_batch_that_ended_parked_is_held_back_over_a_restart_too() {
+    let mut home = Home::new();
+    let (batch, _) = home.submit(1).await;
+    let task = home.acquire(1).await.remove(0);
+    assert_eq!(home.move_on(&task, parked()).await, Verdict::Applied);
+    let queued = home.found(task.id).await;
+    let ended = home.move_on(&queued, Event::CancelRequested).await;
+    assert_eq!(ended, Verdict::Applied);
+    assert!(batch_of(&home, batch).await.is_done());
+    home.reopen();
+
+    let mut retry = home.submission(1);
+    retry.batch_id = batch;
+    retry.append = Append::Retry;
+    home.store().submit(retry).await.unwrap();
+
+    assert!(batch_of(&home, batch).await.parked.is_some());
+    assert!(home.acquire(9).await.is_empty());
+    home.store().amend(batch, Amendment::Resume).await.unwrap();
+    assert_eq!(home.acquire(9).await.len(), 1);
 }
 
 #[tokio::test]
