@@ -103,3 +103,45 @@ pub(super) fn fit(task: &mut v1::Task, room: usize) {
         task.attempts.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::{TaskAttempt, TaskResult};
+
+    fn task(text: usize, body: usize, attempts: usize) -> v1::Task {
+        let attempt = TaskAttempt {
+            worker: "w".repeat(100),
+            ..TaskAttempt::default()
+        };
+        v1::Task {
+            id: "id".into(),
+            result: Some(TaskResult {
+                text: "t".repeat(text),
+                body: "b".repeat(body),
+                ..TaskResult::default()
+            }),
+            attempts: vec![attempt; attempts],
+            ..v1::Task::default()
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_body_first_and_the_task_says_so() {
+        for (text, body, attempts) in [(10, 5_000, 1), (5_000, 5_000, 1), (5_000, 10, 100)] {
+            let mut told = task(text, body, attempts);
+            fit(&mut told, 1_000);
+            assert!(told.encoded_len() <= 1_000, "{text} {body} {attempts}");
+            assert!(told.result_omitted);
+            assert_eq!(told.result.is_some(), text == 10, "a short text is kept");
+            assert_eq!(told.attempts.is_empty(), attempts == 100);
+        }
+    }
+
+    #[test]
+    fn what_fits_is_told_whole() {
+        let mut told = task(10, 10, 2);
+        fit(&mut told, 1_000);
+        assert_eq!(told, task(10, 10, 2));
+    }
+}
