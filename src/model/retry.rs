@@ -68,8 +68,7 @@ pub fn after_lost_worker(task: &Task) -> Event {
         ErrorCode::WorkerLost,
         format!("the worker running this attempt was lost ({crashes} of {MAX_CRASHES})"),
     );
-    // Whether the call had been sent is not known, so it is taken to have been.
-    failure.maybe_billed = task.spec.work.is_upstream();
+    failure.maybe_billed = task.sent;
     if crashes >= MAX_CRASHES || task.revision() + 2 >= MAX_TRANSITIONS {
         return Event::Poisoned(failure);
     }

@@ -23,7 +23,7 @@ pub struct Task {
     pub batch_id: BatchId,
     /// What to do.
     pub spec: Arc<Spec>,
-    /// Changes only when a failover lost writes.
+    /// The store's epoch when the task was read; changes only when the store lost writes.
     pub epoch: u32,
     /// Every transition so far, the first at revision 1. Never empty.
     pub history: Vec<Transition>,
@@ -37,6 +37,8 @@ pub struct Task {
     pub outcome: Option<Arc<Outcome>>,
     /// 0 to 100.
     pub progress: u8,
+    /// The call of the present attempt may have reached the upstream. Set by the worker before it sends.
+    pub sent: bool,
 }
 
 impl Task {
@@ -59,6 +61,7 @@ impl Task {
             failures: Vec::new(),
             outcome: None,
             progress: 0,
+            sent: false,
             spec,
         }
     }
@@ -111,6 +114,7 @@ impl Task {
             self.due = transition.at;
             self.progress = 0;
         }
+        self.sent = false;
         match event {
             Event::Acquired { worker } => {
                 transition.attempt += 1;
@@ -219,6 +223,14 @@ pub struct Fence {
     pub epoch: u32,
     /// The task's revision.
     pub revision: u64,
+}
+
+impl Fence {
+    /// Whether this fence lets its holder move a task whose stored fence is `stored`: nobody has moved the task since,
+    /// neither further nor, after the store lost writes, along another path under a later epoch.
+    pub fn holds(self, stored: Fence) -> bool {
+        self.revision == stored.revision && stored.epoch <= self.epoch
+    }
 }
 
 /// What the attempts of a task were charged to.

@@ -5,7 +5,7 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 use crate::{
     clock::Timestamp,
     model::{Batch, Cause, Failure, Outcome, Parked, Status, Task, Transition, Usage},
-    proto::v1,
+    proto::v1::{self, DurabilityLevel},
     store::Durability,
 };
 
@@ -224,7 +224,15 @@ pub(super) fn duration(duration: std::time::Duration) -> ProtoDuration {
 
 /// What the store promises.
 pub(super) fn durability(durability: Durability) -> v1::Durability {
+    let (level, replicas) = match durability {
+        Durability::Memory => (DurabilityLevel::Memory, 0),
+        Durability::FsyncEverySecond => (DurabilityLevel::Fsync1s, 0),
+        Durability::Replicated(replicas) => (DurabilityLevel::Replicated, replicas),
+        Durability::Fsync => (DurabilityLevel::Fsync, 0),
+        Durability::FsyncReplicated(replicas) => (DurabilityLevel::FsyncReplicated, replicas),
+    };
     v1::Durability {
-        level: durability as i32,
+        level: level as i32,
+        replicas,
     }
 }

@@ -48,7 +48,7 @@ impl Service {
         Ok(SubmitBatchResponse {
             batch_id: accepted.batch_id.to_string(),
             task_ids: accepted.ids.iter().map(|id| id.to_string()).collect(),
-            durability: Some(convert::durability(self.store.info().durability)),
+            durability: Some(convert::durability(accepted.durability)),
         })
     }
 

@@ -29,9 +29,10 @@ pub const AGING_INTERVAL: u64 = 16;
 /// Where tasks live.
 ///
 /// 1. **All or nothing.** A submit or the commit of one task happens whole or not at all, and is as durable as
-///    [`Info::durability`] says before the call returns.
-/// 2. **Compare by fence.** A commit writes only when the stored task is at [`Commit::fence`]; else it is a
-///    [`Verdict::Conflict`] and changes nothing. Committing the same task again is `Applied` again.
+///    [`Info::durability`] says before the call returns; what a submit reached beyond that it says itself.
+/// 2. **Compare by fence.** A commit writes only when [`Commit::fence`] holds for the stored task, see
+///    [`Fence::holds`]; else it is a [`Verdict::Conflict`] and changes nothing. Committing the same task again is
+///    `Applied` again.
 /// 3. **A change and its indexes are one act**: record, queue, timers, batch counters and batch log move together.
 /// 4. **Read your writes.** What a call returned is seen by every later read on any process.
 /// 5. **Order.** `acquire` hands out by priority, then in order of submission within a partition; every
@@ -41,6 +42,9 @@ pub const AGING_INTERVAL: u64 = 16;
 /// 7. **Leases and timers run by the store's own clock**, [`Store::now`], not the caller's.
 /// 8. **Changes are hints.** They come after the write, may be lost or repeated, and a loss that the store notices is
 ///    announced as [`Change::Gap`].
+/// 9. **Losing is never silent.** A store that finds less than it had acknowledged begins a new epoch, or refuses to
+///    serve. Whatever is read carries the epoch as of the same instant: [`Task::epoch`], [`Log::epoch`]. Tasks that
+///    were not lost keep their revisions, and the fences of their workers hold.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store is.
@@ -66,7 +70,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Writes tasks that have been moved by one transition. Answers in order.
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error>;
 
-    /// Extends leases and stores progress. Answers in order whether each is still held.
+    /// Extends leases, stores progress and marks calls as sent. Answers in order whether each lease is still held.
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error>;
 
     /// Up to `max` tasks that time has run out for: processing with an expired lease, or not terminal with a passed
@@ -113,15 +117,19 @@ pub struct Info {
     pub epoch: u32,
 }
 
-/// How well accepted work is kept. The numbers are those of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How well accepted work is kept, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// In the memory of the store's process.
-    Memory = 1,
+    Memory,
     /// On disk within a second.
-    FsyncEverySecond = 2,
+    FsyncEverySecond,
+    /// In the memory of so many replicas as well, before the reply.
+    Replicated(u32),
     /// On disk before the reply.
-    Fsync = 3,
+    Fsync,
+    /// On disk, here and on so many replicas, before the reply.
+    FsyncReplicated(u32),
 }
 
 /// Tasks to accept. All ids were chosen by the caller and lie in the batch's partition.
@@ -168,6 +176,8 @@ pub struct Accepted {
     pub batch_id: BatchId,
     /// The tasks.
     pub ids: IdRange,
+    /// How well they are kept; at least [`Info::durability`], unless that has just become worse.
+    pub durability: Durability,
 }
 
 /// What `acquire` took.
@@ -224,6 +234,8 @@ pub struct Renewal {
     pub fence: Fence,
     /// 0 to 100.
     pub progress: u8,
+    /// From now on the attempt's call may reach the upstream. Stays so until the task moves.
+    pub sent: bool,
 }
 
 /// What is known of an id.
@@ -248,6 +260,8 @@ pub struct Log {
     pub end: u64,
     /// The batch as of `end`.
     pub batch: Batch,
+    /// The epoch as of `end`.
+    pub epoch: u32,
 }
 
 /// A page of ids.

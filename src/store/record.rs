@@ -35,7 +35,8 @@ pub struct Fault(String);
 ///
 /// ```text
 ///  0  u32 epoch        4  u64 revision    12  u8 status     13  u8 progress   14  u8 format   15  u8 priority
-/// 16  u32 attempt     20  4 bytes unused  24  i64 due       32  i64 deadline  40  16 bytes batch id   56  8 bytes unused
+/// 16  u32 attempt     20  u8 sent         21  3 unused      24  i64 due       32  i64 deadline        40  16 bytes batch id
+/// 56  8 unused
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -51,6 +52,8 @@ pub struct Head {
     pub priority: u8,
     /// How often a worker acquired it.
     pub attempt: u32,
+    /// The call of the present attempt may have been sent.
+    pub sent: bool,
     /// While queued: the earliest start.
     pub due: Timestamp,
     /// After this it neither starts nor goes on.
@@ -69,6 +72,7 @@ impl Head {
             progress: task.progress,
             priority: task.spec.priority as u8,
             attempt: task.attempt(),
+            sent: task.sent,
             due: task.due,
             deadline: task.spec.deadline,
             batch_id: task.batch_id,
@@ -85,6 +89,7 @@ impl Head {
         bytes[14] = FORMAT;
         bytes[15] = self.priority;
         bytes[16..20].copy_from_slice(&self.attempt.to_be_bytes());
+        bytes[20] = u8::from(self.sent);
         bytes[24..32].copy_from_slice(&self.due.0.to_be_bytes());
         bytes[32..40].copy_from_slice(&self.deadline.0.to_be_bytes());
         bytes[40..56].copy_from_slice(self.batch_id.as_bytes());
@@ -105,7 +110,7 @@ impl Head {
         let (epoch, revision) = (reader.u32()?, reader.u64()?);
         let [status, progress, _format, priority] = reader.array()?;
         let attempt = reader.u32()?;
-        reader.u32()?;
+        let [sent, _, _, _] = reader.array()?;
         Ok(Head {
             epoch,
             revision,
@@ -114,6 +119,7 @@ impl Head {
             progress,
             priority,
             attempt,
+            sent: sent != 0,
             due: Timestamp(reader.i64()?),
             deadline: Timestamp(reader.i64()?),
             batch_id: BatchId::from_bytes(reader.array()?),
@@ -266,6 +272,7 @@ impl<'a> Parts<'a> {
             failures: state.failures,
             outcome,
             progress: head.progress,
+            sent: head.sent,
         })
     }
 }

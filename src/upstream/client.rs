@@ -75,12 +75,21 @@ impl Client {
     }
 
     /// Sends the call and reads the answer. A 429 that opens soon is waited out, at most 30 s in all; every other
-    /// failure is returned at once with what may be done about it. Dropping the future closes the connection.
-    pub async fn complete(&self, call: &Call) -> Result<Outcome, Failed> {
+    /// failure is returned at once with what may be done about it. `before_send` is awaited once, before the first
+    /// byte goes out. Dropping the future closes the connection.
+    pub async fn complete(
+        &self,
+        call: &Call,
+        before_send: impl Future<Output = ()> + Send,
+    ) -> Result<Outcome, Failed> {
         let mut patience = PATIENCE;
         let mut least = LEAST_WAIT;
+        let mut before_send = Some(before_send);
         loop {
             self.pass_gate(call, &mut patience).await?;
+            if let Some(before_send) = before_send.take() {
+                before_send.await;
+            }
             let failed = match self.send(call).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(failed) => failed,

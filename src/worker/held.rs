@@ -31,6 +31,18 @@ struct Entry {
     progress: Arc<AtomicU8>,
 }
 
+impl Entry {
+    fn renewal(&self, id: TaskId) -> Renewal {
+        Renewal {
+            id,
+            fence: self.fence,
+            progress: self.progress.load(Ordering::Relaxed),
+            // Once marked, a task stays so.
+            sent: false,
+        }
+    }
+}
+
 impl Held {
     /// Takes note of a task just acquired. The token is cancelled when the lease is lost.
     pub(super) fn insert(&self, task: &Task) -> (CancellationToken, Progress) {
@@ -76,12 +88,18 @@ impl Held {
             .lock()
             .iter()
             .filter(|(_, entry)| !entry.lost.is_cancelled())
-            .map(|(id, entry)| Renewal {
-                id: *id,
-                fence: entry.fence,
-                progress: entry.progress.load(Ordering::Relaxed),
-            })
+            .map(|(id, entry)| entry.renewal(*id))
             .collect()
+    }
+
+    /// What marks the call of a held task as sent; none when the task is not held under this fence any more.
+    pub(super) fn mark(&self, id: TaskId, fence: Fence) -> Option<Renewal> {
+        let tasks = self.tasks.lock();
+        let entry = tasks.get(&id).filter(|entry| entry.fence == fence)?;
+        Some(Renewal {
+            sent: true,
+            ..entry.renewal(id)
+        })
     }
 
     /// Waits until a running task reports progress.

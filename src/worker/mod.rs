@@ -1,7 +1,7 @@
 //! From queue to outcome: takes tasks, runs them, and commits what became of them.
 //!
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
-//! [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! [`marker`] marks calls as sent, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
 mod backoff;
 mod committer;
@@ -9,6 +9,7 @@ pub mod function;
 mod held;
 mod janitor;
 mod keeper;
+mod marker;
 mod pool;
 mod reaper;
 mod runner;
@@ -70,7 +71,8 @@ impl Worker {
         tracing::info!(worker = %id, concurrency = config.concurrency, "worker started");
         let held = Arc::new(held::Held::default());
         let (done, finished) = mpsc::unbounded_channel();
-        let runner = runner::Runner::new(store.clone(), upstream, functions, id);
+        let (marker, asked) = marker::Marker::new();
+        let runner = runner::Runner::new(store.clone(), upstream, functions, marker, id);
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
         let loops = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -79,6 +81,12 @@ impl Worker {
             held.clone(),
             config.lease,
             stop.clone(),
+        ));
+        loops.spawn(marker::run(
+            store.clone(),
+            held.clone(),
+            config.lease,
+            asked,
         ));
         loops.spawn(reaper::run(store.clone(), config.lease, stop.clone()));
         loops.spawn(janitor::run(store.clone(), stop.clone()));

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::jittered;
 use crate::{
     journal,
-    model::{Event, Status, Task, retry},
+    model::{Event, Task, retry},
     store::{Commit, Error, Guard, Store, Verdict},
 };
 
@@ -79,7 +79,7 @@ fn ended(mut task: Task, store: &dyn Store) -> Option<Commit> {
     let (event, guard) = if task.spec.deadline <= now {
         // Its worker, if it has one, would do the same; it may be stuck.
         let mut failure = task.deadline_failure();
-        failure.maybe_billed = from == Status::Processing && task.spec.work.is_upstream();
+        failure.maybe_billed = task.sent;
         (Event::DeadlinePassed(failure), Guard::None)
     } else {
         (retry::after_lost_worker(&task), Guard::LeaseExpired)

@@ -1,12 +1,20 @@
 //! Runs one task and says what happened to it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 
 use super::{
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
+    marker::Marker,
 };
 use crate::{
     model::{
@@ -29,6 +37,7 @@ pub(super) struct Runner {
     store: Arc<dyn Store>,
     upstream: upstream::Client,
     functions: Arc<Registry>,
+    marker: Marker,
     worker: WorkerId,
 }
 
@@ -37,12 +46,14 @@ impl Runner {
         store: Arc<dyn Store>,
         upstream: upstream::Client,
         functions: Arc<Registry>,
+        marker: Marker,
         worker: WorkerId,
     ) -> Self {
         Runner {
             store,
             upstream,
             functions,
+            marker,
             worker,
         }
     }
@@ -53,9 +64,15 @@ impl Runner {
         if left.is_zero() {
             return Event::DeadlinePassed(task.deadline_failure());
         }
-        let attempt = AssertUnwindSafe(self.attempt(task.clone(), progress)).catch_unwind();
+        let sent = AtomicBool::new(false);
+        let attempt = AssertUnwindSafe(self.attempt(task.clone(), progress, &sent)).catch_unwind();
         let ended = match tokio::time::timeout(left, attempt).await {
-            Err(_) => return Event::DeadlinePassed(deadline_while_running(&task)),
+            Err(_) => {
+                return Event::DeadlinePassed(Failure {
+                    maybe_billed: sent.load(Ordering::Relaxed),
+                    ..task.deadline_failure()
+                });
+            }
             Ok(Ok(ended)) => ended,
             Ok(Err(_panic)) => Err(panicked(&task)),
         };
@@ -68,7 +85,12 @@ impl Runner {
         }
     }
 
-    async fn attempt(&self, task: Arc<Task>, progress: Progress) -> Result<Outcome, Failed> {
+    async fn attempt(
+        &self,
+        task: Arc<Task>,
+        progress: Progress,
+        sent: &AtomicBool,
+    ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
         let (path, body) = match &spec.work {
             Work::Function { name, arguments } => {
@@ -90,7 +112,11 @@ impl Runner {
             request_id: format!("{}-{}", task.id, task.attempt()),
             model: spec.model.clone(),
         };
-        self.upstream.complete(&call).await
+        let mark = async {
+            self.marker.mark(&task).await;
+            sent.store(true, Ordering::Relaxed);
+        };
+        self.upstream.complete(&call, mark).await
     }
 
     async fn call_function(
@@ -159,12 +185,5 @@ fn panicked(task: &Task) -> Failed {
     match task.spec.work {
         Work::Function { .. } => never(ErrorCode::FunctionFailed, "the function panicked"),
         _ => never(ErrorCode::UpstreamBadResponse, "handling the call panicked"),
-    }
-}
-
-fn deadline_while_running(task: &Task) -> Failure {
-    Failure {
-        maybe_billed: task.spec.work.is_upstream(),
-        ..task.deadline_failure()
     }
 }

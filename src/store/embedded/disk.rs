@@ -71,6 +71,12 @@ impl Disk {
         })
     }
 
+    /// The store's epoch.
+    pub(super) fn epoch(&self) -> Result<u32, Error> {
+        let epoch = self.number("epoch")?.unwrap_or(1);
+        u32::try_from(epoch).map_err(|_| Error::Corrupt(format!("epoch {epoch} is out of range")))
+    }
+
     /// The number kept under `name` in `meta`.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Error> {
         let bytes = self.meta.get(name).map_err(read_error)?;

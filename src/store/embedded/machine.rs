@@ -43,13 +43,11 @@ impl Machine {
         clock: Arc<dyn Clock>,
         progress: Progress,
     ) -> Result<Machine, Error> {
-        let epoch = disk.number("epoch")?.unwrap_or(1);
         Ok(Machine {
             index: Index::default(),
             overlay: Overlay::new(&disk),
             batches: HashMap::new(),
-            epoch: u32::try_from(epoch)
-                .map_err(|_| Error::Corrupt(format!("epoch {epoch} is out of range")))?,
+            epoch: disk.epoch()?,
             commit_seq: disk.number("commit_seq")?.unwrap_or(0),
             disk,
             vigil,
@@ -134,29 +132,45 @@ impl Machine {
         }
     }
 
-    /// Extends leases and remembers progress; nothing of it outlives the process, and nothing needs to: a restart
-    /// ends every lease.
-    pub(super) fn renew(&mut self, renewals: &[Renewal], lease: Duration) -> Vec<bool> {
+    /// Extends leases, remembers progress, and writes down which calls may have been sent. Leases and progress need
+    /// not outlive the process: a restart ends every lease.
+    pub(super) fn renew(
+        &mut self,
+        renewals: &[Renewal],
+        lease: Duration,
+    ) -> Result<Vec<bool>, Error> {
         let until = self.now() + lease;
-        let held = renewals.iter().map(|renewal| {
-            let live = self.index.get(renewal.id);
-            let held = live.is_some_and(|live| {
-                live.fence == renewal.fence && live.status() == Status::Processing
+        renewals
+            .iter()
+            .map(|renewal| self.renew_one(renewal, until))
+            .collect()
+    }
+
+    fn renew_one(&mut self, renewal: &Renewal, until: Timestamp) -> Result<bool, Error> {
+        let held = self
+            .index
+            .get(renewal.id)
+            .filter(|live| renewal.fence.holds(live.fence) && live.status() == Status::Processing);
+        let Some(live) = held else {
+            return Ok(false);
+        };
+        self.index.hold(renewal.id, live.fence, until);
+        let noted = (renewal.fence.revision, renewal.progress.min(100));
+        let before = self.progress.write().insert(renewal.id, noted);
+        if before.map_or(0, |(_, progress)| progress) != noted.1 {
+            self.overlay.notes.push(Note {
+                task: renewal.id,
+                progress: noted.1,
             });
-            if held {
-                self.index.hold(renewal.id, renewal.fence, until);
-                let noted = (renewal.fence.revision, renewal.progress.min(100));
-                let before = self.progress.write().insert(renewal.id, noted);
-                if before.map_or(0, |(_, progress)| progress) != noted.1 {
-                    self.overlay.notes.push(Note {
-                        task: renewal.id,
-                        progress: noted.1,
-                    });
-                }
+        }
+        if renewal.sent {
+            let mut task = self.stored(renewal.id)?;
+            if !task.sent {
+                task.sent = true;
+                self.overlay.tasks.insert(task.id, task);
             }
-            held
-        });
-        held.collect()
+        }
+        Ok(true)
     }
 
     /// Changes a batch as a whole.

@@ -242,7 +242,7 @@ impl Store for EmbeddedStore {
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
         let renewals = renewals.to_vec();
-        self.ask(move |machine| Ok(machine.renew(&renewals, lease)))
+        self.ask(move |machine| machine.renew(&renewals, lease))
             .await
     }
 

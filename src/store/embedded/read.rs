@@ -115,6 +115,7 @@ impl<'a> View<'a> {
             entries: Vec::new(),
             end: record.log_end,
             batch: record.batch,
+            epoch: self.disk.epoch()?,
         };
         if from >= log.end || max == 0 {
             return Ok(Some(log));

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{Batch, Task},
+    model::{Batch, BatchId, IdRange, Task},
     store::{
-        Accepted, Append, Error, IDEMPOTENCY_WINDOW, Idempotency, Submission,
+        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Submission,
         record::{cbor, encode_spec},
     },
 };
@@ -78,7 +78,7 @@ impl Machine {
             };
             self.overlay.keys.insert(key, Some(record));
         }
-        Ok(Accepted { batch_id, ids })
+        Ok(accepted(batch_id, ids))
     }
 
     /// What the submission made when it was here before.
@@ -96,16 +96,13 @@ impl Machine {
                 if record.hash != *hash {
                     return Err(Error::KeyReused);
                 }
-                return Ok(Some(Accepted {
-                    batch_id: record.batch_id,
-                    ids: record.ids,
-                }));
+                return Ok(Some(accepted(record.batch_id, record.ids)));
             }
         }
         // Without a key, a repeat after a lost answer shows by its ids, which the caller drew at random.
         let Submission { batch_id, ids, .. } = *submission;
         let is_here = self.batch(batch_id)?.is_some() && self.task(ids.first)?.is_some();
-        Ok(is_here.then_some(Accepted { batch_id, ids }))
+        Ok(is_here.then_some(accepted(batch_id, ids)))
     }
 
     /// Opens the batch for the submission, or refuses it; nothing fails after this.
@@ -140,5 +137,14 @@ impl Machine {
         }
         self.overlay.batches.insert(id);
         Ok(())
+    }
+}
+
+/// Every group of changes is on disk before it is answered.
+fn accepted(batch_id: BatchId, ids: IdRange) -> Accepted {
+    Accepted {
+        batch_id,
+        ids,
+        durability: Durability::Fsync,
     }
 }

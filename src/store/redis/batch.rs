@@ -48,6 +48,7 @@ impl RedisStore {
             entries: entries.ok_or_else(odd)?,
             end: reply::count(length).ok_or_else(odd)? / message::LOG_ENTRY_LEN as u64,
             batch,
+            epoch: self.info.epoch,
         }))
     }
 

@@ -71,15 +71,17 @@ impl RedisStore {
             }
         })?;
         let odd = || reply::odd("acquired tasks");
-        let [now, more, next_due, taken @ ..] = reply::array(&answer).ok_or_else(odd)? else {
+        let [now, more, next_due, epoch, taken @ ..] = reply::array(&answer).ok_or_else(odd)?
+        else {
             return Err(odd());
         };
+        let epoch = reply::epoch(epoch).ok_or_else(odd)?;
         let now = Timestamp(reply::int(now).ok_or_else(odd)?);
         self.link.hear_time(now.0);
         Ok(Acquired {
             tasks: taken
                 .chunks_exact(2)
-                .filter_map(|pair| started(&pair[0], &pair[1], worker, now))
+                .filter_map(|pair| started(&pair[0], &pair[1], epoch, worker, now))
                 .collect(),
             more: reply::bytes(more) == Some(b"1"),
             next_due: reply::int(next_due).map(Timestamp),
@@ -174,7 +176,13 @@ impl RedisStore {
 }
 
 /// The task that the script started: the same event on the same record.
-fn started(id: &Value, before: &Value, worker: WorkerId, now: Timestamp) -> Option<Task> {
+fn started(
+    id: &Value,
+    before: &Value,
+    epoch: u32,
+    worker: WorkerId,
+    now: Timestamp,
+) -> Option<Task> {
     let id = TaskId::from_bytes(reply::id(id)?);
     let mut task = match record::decode(id, reply::bytes(before)?) {
         Ok(task) => task,
@@ -187,6 +195,7 @@ fn started(id: &Value, before: &Value, worker: WorkerId, now: Timestamp) -> Opti
         // Started by a call whose answer was lost.
         return Some(task);
     }
+    task.epoch = epoch;
     match task.apply(Event::Acquired { worker }, now) {
         Ok(()) => Some(task),
         Err(illegal) => {
@@ -196,7 +205,7 @@ fn started(id: &Value, before: &Value, worker: WorkerId, now: Timestamp) -> Opti
     }
 }
 
-fn renewal_args(renewal: &Renewal) -> [Vec<u8>; 3] {
+fn renewal_args(renewal: &Renewal) -> [Vec<u8>; 4] {
     let fence = [
         &renewal.fence.epoch.to_be_bytes()[..],
         &renewal.fence.revision.to_be_bytes()[..],
@@ -205,6 +214,7 @@ fn renewal_args(renewal: &Renewal) -> [Vec<u8>; 3] {
         renewal.id.as_bytes().to_vec(),
         fence.concat(),
         decimal(renewal.progress),
+        decimal(u8::from(renewal.sent)),
     ]
 }
 

@@ -41,6 +41,11 @@ pub(super) fn count(value: &Value) -> Option<u64> {
     }
 }
 
+/// An epoch.
+pub(super) fn epoch(value: &Value) -> Option<u32> {
+    count(value).and_then(|number| u32::try_from(number).ok())
+}
+
 /// Bytes.
 pub(super) fn bytes(value: &Value) -> Option<&[u8]> {
     match value {

@@ -163,6 +163,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
         // Places in the head, as `record::Head` has them.
         ("STATUS_AT", 12),
         ("PROGRESS_AT", 13),
+        ("SENT_AT", 20),
         ("PRIORITY_AT", 15),
         ("DUE_AT", 24),
         ("DEADLINE_AT", 32),

@@ -57,7 +57,9 @@ impl RedisStore {
         };
         self.link.hear_time(reply::int(now).ok_or_else(odd)?);
         match (reply::bytes(verdict).unwrap_or_default(), rest) {
-            (b"ok", [made]) => accepted(reply::bytes(made).unwrap_or_default()).ok_or_else(odd),
+            (b"ok", [made]) => self
+                .accepted(reply::bytes(made).unwrap_or_default())
+                .ok_or_else(odd),
             (b"reused", _) => Err(Error::KeyReused),
             (b"nobatch", _) => Err(Error::NoSuchBatch(batch_id)),
             (b"closed", _) => Err(Error::BatchClosed(batch_id)),
@@ -144,7 +146,7 @@ impl RedisStore {
         let (hash, made) = bound
             .split_at_checked(idempotency.hash.len())
             .ok_or_else(odd)?;
-        let made = accepted(made).ok_or_else(odd)?;
+        let made = self.accepted(made).ok_or_else(odd)?;
         if hash != idempotency.hash || made.ids.count as usize != submission.specs.len() {
             return Err(Error::KeyReused);
         }
@@ -159,6 +161,15 @@ impl RedisStore {
         answers
             .into_iter()
             .try_for_each(|answer| link::answered(answer).map(|_: Value| ()))
+    }
+
+    fn accepted(&self, bytes: &[u8]) -> Option<Accepted> {
+        let (batch, range) = bytes.split_first_chunk::<16>()?;
+        Some(Accepted {
+            batch_id: BatchId::from_bytes(*batch),
+            ids: reply::decode_range(range)?,
+            durability: self.info.durability,
+        })
     }
 
     fn home_of(&self, idempotency: &Idempotency) -> Vec<u8> {
@@ -217,12 +228,4 @@ fn expected(append: Append) -> &'static [u8] {
         Append::Open => b"open",
         Append::Retry => b"retry",
     }
-}
-
-fn accepted(bytes: &[u8]) -> Option<Accepted> {
-    let (batch, range) = bytes.split_first_chunk::<16>()?;
-    Some(Accepted {
-        batch_id: BatchId::from_bytes(*batch),
-        ids: reply::decode_range(range)?,
-    })
 }

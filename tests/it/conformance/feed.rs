@@ -94,6 +94,7 @@ pub(super) async fn progress_is_announced(h: Harness) {
         id: task.id,
         fence: task.fence(),
         progress: 40,
+        sent: false,
     };
     h.store.renew(&[renewal], LONG).await.unwrap();
     let notes = hear(&mut changes, |change| match change {

@@ -12,6 +12,7 @@ fn renewal(task: &tidings::model::Task, progress: u8) -> Renewal {
         id: task.id,
         fence: task.fence(),
         progress,
+        sent: false,
     }
 }
 
@@ -46,8 +47,8 @@ pub(super) async fn renewing_a_lost_lease_says_so_in_order(h: Harness) {
     let held = h.take(1).await.remove(0);
     let queued = h.task(h.submit(h.specs(1)).await.ids[0]).await;
     let unknown = tidings::model::IdRange::new(h.store.now(), h.partition(), h.draw(), 1).first;
-    let other_epoch = Fence {
-        epoch: held.epoch + 1,
+    let earlier_epoch = Fence {
+        epoch: held.epoch - 1,
         ..held.fence()
     };
     let renewals = [
@@ -59,7 +60,7 @@ pub(super) async fn renewing_a_lost_lease_says_so_in_order(h: Harness) {
             ..renewal(&held, 4)
         },
         Renewal {
-            fence: other_epoch,
+            fence: earlier_epoch,
             ..renewal(&held, 5)
         },
         renewal(&queued, 6),
@@ -70,6 +71,26 @@ pub(super) async fn renewing_a_lost_lease_says_so_in_order(h: Harness) {
     assert_eq!(h.task(lost.id).await.progress, 6);
     assert_eq!(h.task(held.id).await.progress, 2);
     assert_eq!(h.task(finished.id).await.progress, 100);
+}
+
+pub(super) async fn a_call_once_marked_as_sent_stays_so_until_the_task_moves(h: Harness) {
+    h.submit(h.specs(1)).await;
+    let task = h.take(1).await.remove(0);
+    assert!(!task.sent);
+    let sent = Renewal {
+        sent: true,
+        ..renewal(&task, 0)
+    };
+    let answers = h.store.renew(&[sent, renewal(&task, 1)], SHORT).await;
+    assert_eq!(answers.unwrap(), [true, true]);
+    assert!(h.task(task.id).await.sent);
+    h.advance(SHORT).await;
+    let lost = h.store.overdue(1).await.unwrap().remove(0);
+    assert!(lost.sent);
+    assert_eq!(h.reap().await.len(), 1);
+    assert!(!h.task(task.id).await.sent);
+    assert!(!h.take(1).await.remove(0).sent);
+    assert!(!h.task(task.id).await.sent);
 }
 
 pub(super) async fn a_lease_renewed_since_it_was_read_is_not_reaped(h: Harness) {

@@ -195,6 +195,7 @@ impl Store for ModelStore {
                     .collect(),
                 end: group.log.len() as u64,
                 batch: group.batch.clone(),
+                epoch: EPOCH,
             }))
         })
     }

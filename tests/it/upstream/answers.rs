@@ -9,7 +9,7 @@ async fn a_prompt_is_answered_and_everything_about_it_is_kept() {
     let upstream = simulate(Config::default()).await;
     let client = client_of(upstream.base_url());
     let prompt = " Was kostet\tdas?\r\n\u{feff}🦀 ";
-    let outcome = client.complete(&call(prompt)).await.unwrap();
+    let outcome = client.complete(&call(prompt), async {}).await.unwrap();
     assert_eq!(outcome.text, answer_to(prompt));
     assert_eq!(outcome.model, "test-model");
     assert_eq!(outcome.finish_reason, "stop");
@@ -39,7 +39,7 @@ async fn a_base_url_may_end_in_a_slash_and_carry_a_query() {
     let upstream = simulate(Config::default()).await;
     for suffix in ["/", "?api-version=2024-10-21", "/?api-version=1&x=y"] {
         let client = client_of(upstream.base_url() + suffix);
-        client.complete(&call("hello")).await.unwrap();
+        client.complete(&call("hello"), async {}).await.unwrap();
     }
 }
 
@@ -50,7 +50,7 @@ async fn a_token_limit_truncates_and_is_no_failure() {
     let mut call = call("hello");
     call.body =
         r#"{"model":"m","messages":[{"role":"user","content":"hello"}],"max_tokens":2}"#.into();
-    let outcome = client.complete(&call).await.unwrap();
+    let outcome = client.complete(&call, async {}).await.unwrap();
     assert!(outcome.truncated);
     assert_eq!(outcome.finish_reason, "length");
     assert_eq!(outcome.usage.output_tokens, 2);

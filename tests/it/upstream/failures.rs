@@ -31,7 +31,7 @@ async fn assert_rows(rows: &[(Fault, &str)]) {
     let client = client_of(upstream.base_url());
     for (fault, expected) in rows {
         let failed = client
-            .complete(&call("a prompt to keep"))
+            .complete(&call("a prompt to keep"), async {})
             .await
             .unwrap_err();
         assert_eq!(summary(&failed), *expected, "{fault}");
@@ -41,7 +41,7 @@ async fn assert_rows(rows: &[(Fault, &str)]) {
         assert!(!failed.failure.message.contains("a prompt to keep"));
     }
     client
-        .complete(&call("and then all is well"))
+        .complete(&call("and then all is well"), async {})
         .await
         .unwrap();
     assert_eq!(
@@ -140,7 +140,10 @@ async fn an_upstream_that_is_away_costs_nothing_but_time() {
         format!("http://{addr}/v1"),
         "http://no-such-host.invalid/v1".to_owned(),
     ] {
-        let failed = client_of(base_url).complete(&call("x")).await.unwrap_err();
+        let failed = client_of(base_url)
+            .complete(&call("x"), async {})
+            .await
+            .unwrap_err();
         assert_eq!(summary(&failed), expected);
     }
 }
@@ -149,7 +152,10 @@ async fn an_upstream_that_is_away_costs_nothing_but_time() {
 async fn a_failed_tls_handshake_is_an_upstream_that_is_away() {
     let base_url = raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     let base_url = base_url.replace("http://", "https://");
-    let failed = client_of(base_url).complete(&call("x")).await.unwrap_err();
+    let failed = client_of(base_url)
+        .complete(&call("x"), async {})
+        .await
+        .unwrap_err();
     assert_eq!(summary(&failed), "UpstreamUnreachable 0: Retry Time");
 }
 
@@ -160,7 +166,10 @@ async fn a_connection_that_never_opens_was_never_billed() {
     let base_url = format!("https://{}/v1", listener.local_addr().unwrap());
     let mut call = call("x");
     call.timeout = Duration::from_millis(200);
-    let failed = client_of(base_url).complete(&call).await.unwrap_err();
+    let failed = client_of(base_url)
+        .complete(&call, async {})
+        .await
+        .unwrap_err();
     assert_eq!(summary(&failed), "UpstreamUnreachable 0: Retry Time");
 }
 
@@ -171,7 +180,7 @@ async fn a_stalled_upstream_ends_with_the_timeout_and_may_have_billed() {
     call.timeout = Duration::from_millis(200);
     let start = Instant::now();
     let failed = client_of(upstream.base_url())
-        .complete(&call)
+        .complete(&call, async {})
         .await
         .unwrap_err();
     assert!(start.elapsed() >= call.timeout);
@@ -184,13 +193,19 @@ async fn a_stalled_upstream_ends_with_the_timeout_and_may_have_billed() {
 #[tokio::test]
 async fn a_reply_that_breaks_off_or_is_no_http_may_have_been_billed() {
     let base_url = raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"choices\"").await;
-    let failed = client_of(base_url).complete(&call("x")).await.unwrap_err();
+    let failed = client_of(base_url)
+        .complete(&call("x"), async {})
+        .await
+        .unwrap_err();
     assert_eq!(
         summary(&failed),
         "UpstreamConnectionLost 0 billed?: Retry Ambiguous"
     );
     let base_url = raw_server(b"this is not HTTP at all\r\n\r\n").await;
-    let failed = client_of(base_url).complete(&call("x")).await.unwrap_err();
+    let failed = client_of(base_url)
+        .complete(&call("x"), async {})
+        .await
+        .unwrap_err();
     assert_eq!(
         summary(&failed),
         "UpstreamConnectionLost 0 billed?: Retry Ambiguous"
@@ -200,7 +215,10 @@ async fn a_reply_that_breaks_off_or_is_no_http_may_have_been_billed() {
 #[tokio::test]
 async fn an_error_that_breaks_off_is_judged_by_its_status() {
     let base_url = raw_server(b"HTTP/1.1 500 No\r\ncontent-length: 100\r\n\r\n{\"err").await;
-    let failed = client_of(base_url).complete(&call("x")).await.unwrap_err();
+    let failed = client_of(base_url)
+        .complete(&call("x"), async {})
+        .await
+        .unwrap_err();
     assert_eq!(summary(&failed), "UpstreamError 500: Retry Attempts");
 }
 
@@ -209,16 +227,16 @@ async fn an_unwell_upstream_recovers() {
     let upstream = simulate(Config::default()).await;
     let client = client_of(upstream.base_url());
     upstream.set_healthy(false);
-    let failed = client.complete(&call("x")).await.unwrap_err();
+    let failed = client.complete(&call("x"), async {}).await.unwrap_err();
     assert_eq!(summary(&failed), "UpstreamOverloaded 503: Retry Overload");
     upstream.set_healthy(true);
-    client.complete(&call("x")).await.unwrap();
+    client.complete(&call("x"), async {}).await.unwrap();
     upstream
         .set_faults(Faults::always(Fault::Status(500)))
         .unwrap();
-    client.complete(&call("x")).await.unwrap_err();
+    client.complete(&call("x"), async {}).await.unwrap_err();
     upstream.set_faults(Faults::default()).unwrap();
-    client.complete(&call("x")).await.unwrap();
+    client.complete(&call("x"), async {}).await.unwrap();
 }
 
 #[tokio::test]
@@ -226,7 +244,7 @@ async fn a_wait_that_an_error_names_is_passed_on() {
     let fault = Fault::reply(503, &[("retry-after", "7")], "");
     let upstream = simulate_faults([fault]).await;
     let failed = client_of(upstream.base_url())
-        .complete(&call("x"))
+        .complete(&call("x"), async {})
         .await
         .unwrap_err();
     let wait = Wait::Told(Duration::from_secs(7));

@@ -26,7 +26,7 @@ async fn the_key_is_sent_and_a_wrong_one_parks() {
     })
     .await;
     let client = Client::new(config(upstream.base_url())).unwrap();
-    client.complete(&call("x")).await.unwrap();
+    client.complete(&call("x"), async {}).await.unwrap();
     assert_eq!(upstream.calls()[0].key, Some(hash16(KEY)));
 
     let wrong = upstream::Config {
@@ -35,7 +35,7 @@ async fn the_key_is_sent_and_a_wrong_one_parks() {
     };
     let failed = Client::new(wrong)
         .unwrap()
-        .complete(&call("x"))
+        .complete(&call("x"), async {})
         .await
         .unwrap_err();
     assert_eq!(failed.failure.http_status, 401);
@@ -67,7 +67,7 @@ async fn neither_key_nor_prompt_is_in_any_failure_or_debug_or_log() {
     let call = call(PROMPT);
     let mut shown = format!("{config:?} {client:?} {call:?}");
     for _ in 0..6 {
-        match client.complete(&call).await {
+        match client.complete(&call, async {}).await {
             Ok(outcome) => assert!(outcome.text.starts_with("simulated:")),
             Err(failed) => shown += &format!("{failed:?} {}", failed.failure.message),
         }

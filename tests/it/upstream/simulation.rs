@@ -186,7 +186,7 @@ async fn the_same_seed_gives_the_same_faults() {
         .await;
         let client = client_of(upstream.base_url());
         for n in 0..50 {
-            let _ = client.complete(&call(&n.to_string())).await;
+            let _ = client.complete(&call(&n.to_string()), async {}).await;
         }
         outcomes.push(
             upstream
@@ -222,8 +222,14 @@ async fn every_call_is_one_line_of_the_log() {
     })
     .await;
     let client = client_of(upstream.base_url());
-    client.complete(&call("secret prompt")).await.unwrap_err();
-    client.complete(&call("secret prompt")).await.unwrap();
+    client
+        .complete(&call("secret prompt"), async {})
+        .await
+        .unwrap_err();
+    client
+        .complete(&call("secret prompt"), async {})
+        .await
+        .unwrap();
     let text = lines.text();
     let read: Vec<Value> = text
         .lines()
@@ -241,7 +247,7 @@ async fn every_call_is_one_line_of_the_log() {
 async fn shutting_down_frees_the_port_and_ends_open_calls() {
     let upstream = simulate_faults([Fault::Stall]).await;
     let client = client_of(upstream.base_url());
-    let pending = tokio::spawn(async move { client.complete(&call("x")).await });
+    let pending = tokio::spawn(async move { client.complete(&call("x"), async {}).await });
     eventually("the call has come", || upstream.open_calls() == 1).await;
     upstream.shutdown().await;
     assert!(pending.await.unwrap().is_err());

@@ -24,7 +24,7 @@ async fn a_short_rate_limit_is_waited_out_in_the_call() {
     let upstream = simulate_faults([fault]).await;
     let start = Instant::now();
     client_of(upstream.base_url())
-        .complete(&call("x"))
+        .complete(&call("x"), async {})
         .await
         .unwrap();
     assert!(start.elapsed() >= Duration::from_millis(300));
@@ -41,7 +41,7 @@ async fn a_429_without_a_wait_is_waited_out_too() {
     let upstream = simulate_faults([Fault::Status(429), Fault::Status(429)]).await;
     let start = Instant::now();
     client_of(upstream.base_url())
-        .complete(&call("x"))
+        .complete(&call("x"), async {})
         .await
         .unwrap();
     assert!(start.elapsed() >= Duration::from_millis(400));
@@ -53,21 +53,21 @@ async fn a_long_rate_limit_is_handed_back_and_holds_its_model_only() {
     let fault = Fault::reply(429, &[("retry-after", "90")], "");
     let upstream = simulate_faults([fault]).await;
     let client = client_of(upstream.base_url());
-    let failed = client.complete(&call("x")).await.unwrap_err();
+    let failed = client.complete(&call("x"), async {}).await.unwrap_err();
     assert_eq!(failed.failure.code, ErrorCode::RateLimited);
     assert_eq!(failed.failure.http_status, 429);
     let wait = Wait::Told(Duration::from_secs(90));
     let budget = Budget::Time;
     assert_eq!(failed.recourse, Recourse::Retry { budget, wait });
 
-    let held = client.complete(&call("y")).await.unwrap_err();
+    let held = client.complete(&call("y"), async {}).await.unwrap_err();
     assert_eq!(held.failure.code, ErrorCode::RateLimited);
     assert_eq!(held.failure.http_status, 0, "it was not sent");
     assert_eq!(upstream.finished_calls(), 1);
 
     let mut other = call("z");
     other.model = "another-model".to_owned();
-    client.complete(&other).await.unwrap();
+    client.complete(&other, async {}).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,10 @@ async fn a_fleet_of_calls_gets_through_a_limit_without_losing_one() {
     let start = Instant::now();
     stream::iter(0..200)
         .for_each_concurrent(32, async |n| {
-            client.complete(&call(&n.to_string())).await.unwrap();
+            client
+                .complete(&call(&n.to_string()), async {})
+                .await
+                .unwrap();
         })
         .await;
     assert_eq!(count(&upstream, Ended::Answered), 200);
@@ -110,7 +113,7 @@ async fn a_request_above_the_whole_limit_is_never_retried() {
     .await;
     let prompt = "long ".repeat(1_000);
     let failed = client_of(upstream.base_url())
-        .complete(&call(&prompt))
+        .complete(&call(&prompt), async {})
         .await
         .unwrap_err();
     assert_eq!(failed.failure.code, ErrorCode::RequestExceedsQuota);

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
--- Returns  now, '1' when more could be started at once, when the next delayed task is due or '',
+-- Returns  now, '1' when more could be started at once, when the next delayed task is due or '', the epoch,
 --          then id and record of every task started: as it was before, or, in a repeated call, as it is
 
 local worker, max, lease, request = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
@@ -10,7 +10,7 @@ local now = clock()
 
 -- The answer to an earlier call was lost: the same tasks again, as far as this worker still holds them.
 local function again(ids)
-  local reply = { now, '1', '' }
+  local reply = { now, '1', '', tonumber(redis.call('HGET', META, 'epoch') or 0) }
   for at = 1, #ids, ID_LEN do
     local id = string.sub(ids, at, at + ID_LEN - 1)
     local record = redis.call('GET', TASK .. id)
@@ -43,8 +43,9 @@ promote()
 local queues = { READY .. HIGH, READY .. NORMAL, READY .. LOW }
 local lengths = {}
 for i, queue in ipairs(queues) do lengths[i] = redis.call('LLEN', queue) end
-local picks = tonumber(redis.call('HGET', META, 'picks') or 0)
-local reply, timers, moved, claimed = { now, '', '' }, {}, {}, {}
+local state = redis.call('HMGET', META, 'picks', 'epoch')
+local picks, epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
+local reply, timers, moved, claimed = { now, '', '', epoch }, {}, {}, {}
 local batches, seen = {}, {}
 local started, bytes = 0, 0
 -- Written once: a script's numbers cost it time to write.
@@ -90,8 +91,8 @@ local function start(id, key, record)
   end
   revision, attempt = revision + 1, attempt + 1
   local at = math.max(now, (struct.unpack('>i8', record, #record - TRANSITION_LEN + 1)))
-  redis.call('SETRANGE', key, '4',
-    struct.pack('>I8BBBBI4', revision, PROCESSING, progress, format, priority, attempt))
+  redis.call('SETRANGE', key, '0',
+    struct.pack('>I4I8BBBBI4I4', epoch, revision, PROCESSING, progress, format, priority, attempt, 0))
   redis.call('APPEND', key,
     struct.pack('>i8c8BBI2I4', at, worker, PROCESSING, ACQUIRED, 0, attempt))
   local tail = struct.pack('>I4B', revision, PROCESSING)

@@ -77,7 +77,7 @@ local function try(id, move, record, why)
   local fence, guard, batch = struct.unpack('>c12Bc16', move)
   local key = TASK .. id
   local stored = redis.call('GETRANGE', key, '0', FENCE_END)
-  if stored ~= fence then
+  if not fits(fence, stored) then
     -- The same commit again, after a reply that was lost.
     return stored == string.sub(record, 1, FENCE_LEN) and redis.call('GET', key) == record
   end

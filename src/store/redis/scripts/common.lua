@@ -6,6 +6,13 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- Whether a fence lets its holder move the task whose record begins with `head`: the same revision, of no later epoch.
+local function fits(fence, head)
+  if string.sub(head, 1, FENCE_LEN) == fence then return true end
+  if #head < FENCE_LEN or string.sub(head, 5, FENCE_LEN) ~= string.sub(fence, 5) then return false end
+  return struct.unpack('>I4', head) < struct.unpack('>I4', fence)
+end
+
 -- One command over a list, or the part from `first` to `last`, that may be too long for one call.
 local function spread(command, key, list, first, last)
   last = last or #list

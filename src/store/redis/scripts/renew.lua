@@ -1,17 +1,17 @@
--- Extends leases and stores progress.
+-- Extends leases, stores progress and marks calls as sent.
 --
 -- KEYS[1]  the partition's meta key
--- ARGV     1 lease, ms; then for each task: id, fence, progress
+-- ARGV     1 lease, ms; then for each task: id, fence, progress, '1' if its call may have been sent
 -- Returns  now, a string with '1' for each lease still held and '0' for each lost
 
 local now = clock()
 local expiry = now + tonumber(ARGV[1])
 local held, timers, notes = {}, {}, {}
 
-for i = 2, #ARGV, 3 do
+for i = 2, #ARGV, 4 do
   local id, progress = ARGV[i], tonumber(ARGV[i + 2])
   local head = redis.call('GETRANGE', TASK .. id, 0, HEAD_LEN - 1)
-  local holds = #head == HEAD_LEN and string.sub(head, 1, FENCE_LEN) == ARGV[i + 1] and string.byte(head, STATUS_AT + 1) == PROCESSING
+  local holds = #head == HEAD_LEN and fits(ARGV[i + 1], head) and string.byte(head, STATUS_AT + 1) == PROCESSING
   held[#held + 1] = holds and '1' or '0'
   if holds then
     timers[#timers + 1] = expiry
@@ -22,6 +22,7 @@ for i = 2, #ARGV, 3 do
       redis.call('SETRANGE', TASK .. id, PROGRESS_AT, string.char(progress))
       notes[#notes + 1] = id .. string.char(progress)
     end
+    if ARGV[i + 3] == '1' then redis.call('SETRANGE', TASK .. id, SENT_AT, '\1') end
   end
 end
 

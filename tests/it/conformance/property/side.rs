@@ -8,7 +8,9 @@ use tidings::{
         Batch, BatchId, ErrorCode, Event, Failure, Outcome, ParkReason, Parked, Task, TaskId,
         Usage, WorkerId,
     },
-    store::{Accepted, Amendment, Commit, Guard, Lookup, Renewal, Store, Submission, Verdict},
+    store::{
+        Accepted, Amendment, Commit, Durability, Guard, Lookup, Renewal, Store, Submission, Verdict,
+    },
 };
 
 use super::command::{Kind, Pace, due};
@@ -116,6 +118,7 @@ impl Side {
                             id,
                             fence: task.fence(),
                             progress,
+                            sent: false,
                         });
                     }
                 }
@@ -192,7 +195,14 @@ impl Side {
     async fn send(&mut self, request: Request) -> Reply {
         match request {
             Request::Submit(submission) => {
-                let answer = self.store.submit(submission).await;
+                let answer = self.store.submit(submission).await.map(|accepted| {
+                    assert_eq!(accepted.durability, self.store.info().durability);
+                    // The one thing in which stores may differ.
+                    Accepted {
+                        durability: Durability::Memory,
+                        ..accepted
+                    }
+                });
                 Reply::Accepted(answer.map_err(|error| error.to_string()))
             }
             Request::Acquire { max, lease } => self.acquire(max, lease).await,

@@ -10,7 +10,7 @@ use tidings::{
     clock::Timestamp,
     model::{Batch, BatchId, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
     store::{
-        AGING_INTERVAL, Accepted, Amendment, Append, Commit, Cursor, Error, Guard,
+        AGING_INTERVAL, Accepted, Amendment, Append, Commit, Cursor, Durability, Error, Guard,
         IDEMPOTENCY_WINDOW, Lookup, Moved, Note, Renewal, Submission, TOMBSTONE_RETENTION, Verdict,
     },
 };
@@ -59,7 +59,11 @@ impl State {
         now: Timestamp,
     ) -> Result<Accepted, Error> {
         let Submission { batch_id, ids, .. } = submission;
-        let accepted = Accepted { batch_id, ids };
+        let accepted = Accepted {
+            batch_id,
+            ids,
+            durability: Durability::Memory,
+        };
         if let Some(wanted) = &submission.idempotency {
             match self.keys.get(&wanted.key).filter(|used| used.until > now) {
                 Some(used) if used.hash == wanted.hash => return Ok(used.accepted),
@@ -226,7 +230,7 @@ impl State {
             return Verdict::Applied;
         }
         let is_guarded = guard == Guard::LeaseExpired && stored.lease_end > now;
-        if stored.task.fence() != fence || is_guarded {
+        if !fence.holds(stored.task.fence()) || is_guarded {
             return Verdict::Conflict;
         }
         self.dequeue(&task.id);
@@ -258,10 +262,11 @@ impl State {
             return false;
         };
         let task = &mut kept.task;
-        if task.fence() != renewal.fence || task.status() != Status::Processing {
+        if !renewal.fence.holds(task.fence()) || task.status() != Status::Processing {
             return false;
         }
         kept.lease_end = lease_end;
+        task.sent |= renewal.sent;
         if task.progress != renewal.progress {
             task.progress = renewal.progress;
             let Renewal {
