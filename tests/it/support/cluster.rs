@@ -1,11 +1,15 @@
 //! Three primaries and three replicas of a Redis Cluster: real processes that fail over by themselves.
 
-use std::{collections::BTreeMap, time::Duration};
+pub(crate) mod migration;
+mod node;
 
-use ::redis::{Cmd, FromRedisValue, RedisResult, cmd};
+use std::time::Duration;
+
+use ::redis::{RedisResult, cmd};
 use futures::future::join_all;
 
 use super::{eventually, redis::RedisServer};
+use node::Node;
 
 /// A failover takes two to three seconds; a vote that was lost is held again after a few more.
 const FAILOVER_WITHIN: Duration = Duration::from_secs(60);
@@ -20,13 +24,6 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
 }
 
-#[derive(Debug)]
-struct Node {
-    server: RedisServer,
-    id: String,
-    is_paused: bool,
-}
-
 /// How a replica takes over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Failover {
@@ -36,17 +33,6 @@ pub(crate) enum Failover {
     Force,
     /// Without asking anybody.
     Takeover,
-}
-
-/// A slot on its way. Meanwhile a client is told ASK for keys that have moved and TRYAGAIN when only some of its keys have.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Migration {
-    /// The slot.
-    pub(crate) slot: u16,
-    /// Who has it until the end.
-    pub(crate) from: u16,
-    /// Who gets it.
-    pub(crate) to: u16,
 }
 
 impl Cluster {
@@ -71,10 +57,13 @@ impl Cluster {
 
     async fn form(&self) {
         for (index, node) in (1..).zip(&self.nodes[..PRIMARIES]) {
-            let first = (index - 1) * SLOTS / PRIMARIES;
-            let last = index * SLOTS / PRIMARIES - 1;
-            node.tell(&["ADDSLOTSRANGE", &first.to_string(), &last.to_string()])
-                .await;
+            let slots = (index - 1) * SLOTS / PRIMARIES..index * SLOTS / PRIMARIES;
+            let slots: Vec<_> = slots.map(|slot| slot.to_string()).collect();
+            // Redis 6.2 knows no ranges.
+            let words: Vec<_> = std::iter::once("ADDSLOTS")
+                .chain(slots.iter().map(String::as_str))
+                .collect();
+            node.tell(&words).await;
         }
         for (index, node) in self.nodes.iter().enumerate() {
             // Nodes that begin with the same epoch would have to settle it among themselves.
@@ -219,58 +208,6 @@ impl Cluster {
         .await;
     }
 
-    /// Moves a slot with all its keys to another primary.
-    pub(crate) async fn migrate_slot(&self, slot: u16, to: u16) {
-        let migration = self.begin_migration(slot, to).await;
-        self.finish_migration(migration).await;
-    }
-
-    /// Opens a slot at both ends: keys that are not there any more, and new ones, are asked of the new node.
-    pub(crate) async fn begin_migration(&self, slot: u16, to: u16) -> Migration {
-        let from = self.node_of_slot(slot).await;
-        let (source, target) = (self.node(from), self.node(to));
-        let number = slot.to_string();
-        target
-            .tell(&["SETSLOT", &number, "IMPORTING", &source.id])
-            .await;
-        source
-            .tell(&["SETSLOT", &number, "MIGRATING", &target.id])
-            .await;
-        Migration { slot, from, to }
-    }
-
-    /// Moves at most so many keys; says how many.
-    pub(crate) async fn move_keys(&self, migration: Migration, at_most: usize) -> usize {
-        let source = self.node(migration.from);
-        let mut list = cmd("CLUSTER");
-        list.arg("GETKEYSINSLOT").arg(migration.slot).arg(at_most);
-        let keys: Vec<Vec<u8>> = source.ask(&list).await.unwrap();
-        for key in &keys {
-            let mut migrate = cmd("MIGRATE");
-            migrate.arg("127.0.0.1").arg(migration.to).arg(key);
-            migrate.arg(0).arg(10_000);
-            source.ask::<()>(&migrate).await.unwrap();
-        }
-        keys.len()
-    }
-
-    /// Moves the keys that are left and gives the slot to its new node.
-    pub(crate) async fn finish_migration(&self, migration: Migration) {
-        while self.move_keys(migration, 100).await > 0 {}
-        let slot = migration.slot.to_string();
-        let target = self.node(migration.to);
-        // The new node first, so that there is never nobody who has the slot.
-        target.tell(&["SETSLOT", &slot, "NODE", &target.id]).await;
-        self.node(migration.from)
-            .tell(&["SETSLOT", &slot, "NODE", &target.id])
-            .await;
-        for node in self.answering() {
-            if node.is_primary().await == Some(true) {
-                node.tell(&["SETSLOT", &slot, "NODE", &target.id]).await;
-            }
-        }
-    }
-
     async fn agreed_owner(&self, slot: u16) -> Option<u16> {
         let mut agreed = None;
         for node in self.answering() {
@@ -294,89 +231,5 @@ impl Cluster {
     fn node_mut(&mut self, port: u16) -> &mut Node {
         let found = self.nodes.iter_mut().find(|node| node.port() == port);
         found.expect("a node of this cluster")
-    }
-}
-
-impl Node {
-    async fn new(server: RedisServer) -> Self {
-        let mut node = Node {
-            server,
-            id: String::new(),
-            is_paused: false,
-        };
-        node.id = node.ask(cmd("CLUSTER").arg("MYID")).await.unwrap();
-        node
-    }
-
-    fn port(&self) -> u16 {
-        self.server.port()
-    }
-
-    async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> RedisResult<T> {
-        let mut connection = self.server.connect().await.ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::NotConnected, "the node is away")
-        })?;
-        question.query_async(&mut connection).await
-    }
-
-    /// A `CLUSTER` command that has to work.
-    async fn tell(&self, words: &[&str]) {
-        let told = self.ask::<()>(cmd("CLUSTER").arg(words)).await;
-        told.unwrap_or_else(|error| panic!("CLUSTER {}: {error}", words.join(" ")));
-    }
-
-    async fn is_primary(&self) -> Option<bool> {
-        let info: String = self.ask(cmd("INFO").arg("replication")).await.ok()?;
-        Some(info.contains("role:master"))
-    }
-
-    /// Whether it finds that all slots are served, and has its primary's data when it is a replica.
-    async fn is_ok(&self) -> Option<bool> {
-        let cluster: String = self.ask(cmd("CLUSTER").arg("INFO")).await.ok()?;
-        let info: String = self.ask(cmd("INFO").arg("replication")).await.ok()?;
-        Some(
-            cluster.contains("cluster_state:ok")
-                && cluster.contains("cluster_slots_ok:16384")
-                && (info.contains("role:master") || info.contains("master_link_status:up")),
-        )
-    }
-
-    /// Whom it knows, by id.
-    async fn view(&self) -> Option<BTreeMap<String, Known>> {
-        let text: String = self.ask(cmd("CLUSTER").arg("NODES")).await.ok()?;
-        text.lines().map(Known::read).collect()
-    }
-}
-
-/// What a node knows of another.
-struct Known {
-    port: u16,
-    /// The id of its primary, or `-`.
-    primary: String,
-    slots: Vec<(u16, u16)>,
-}
-
-impl Known {
-    /// Reads a line of `CLUSTER NODES`: id, address, flags, primary, four things more, slots.
-    fn read(line: &str) -> Option<(String, Self)> {
-        let words: Vec<_> = line.split(' ').collect();
-        let (address, _) = words.get(1)?.split_once('@')?;
-        // A slot that is on its way is listed once more, in brackets.
-        let slots = words.get(8..)?.iter().filter(|word| !word.starts_with('['));
-        let slots = slots.map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some((first.parse().ok()?, last.parse().ok()?))
-        });
-        let known = Known {
-            port: address.rsplit_once(':')?.1.parse().ok()?,
-            primary: words.get(3)?.to_string(),
-            slots: slots.collect::<Option<_>>()?,
-        };
-        Some((words[0].to_string(), known))
-    }
-
-    fn has(&self, slot: u16) -> bool {
-        let mut slots = self.slots.iter();
-        slots.any(|(first, last)| (*first..=*last).contains(&slot))
     }
 }

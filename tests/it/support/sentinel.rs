@@ -1,17 +1,14 @@
 //! A primary, two replicas and three Sentinels: real processes that fail over by themselves.
 
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+mod process;
 
-use ::redis::{Cmd, FromRedisValue, cmd};
+use std::{collections::HashMap, time::Duration};
+
+use ::redis::cmd;
 use futures::future::join_all;
-use tempfile::TempDir;
 
 use super::{eventually, port, redis::RedisServer};
+use process::Sentinel;
 
 /// What the Sentinels call the set.
 pub(crate) const MASTER: &str = "tidings";
@@ -128,7 +125,7 @@ impl SentinelSet {
     pub(crate) async fn failover(&self) {
         let mut failover = cmd("SENTINEL");
         failover.arg("FAILOVER").arg(MASTER);
-        let asked = self.sentinels.iter().find(|s| s.child.is_some()).unwrap();
+        let asked = self.sentinels.iter().find(|s| s.is_running()).unwrap();
         // Refused while an earlier one is under way or no replica is known to be fit.
         eventually("a failover begins", FAILOVER_WITHIN, async || {
             asked.ask::<()>(&failover).await
@@ -151,7 +148,7 @@ impl SentinelSet {
     pub(crate) async fn wait_settled(&self) -> u16 {
         eventually("the set is settled", FAILOVER_WITHIN, async || {
             let primary = self.agreed().await?;
-            for sentinel in self.sentinels.iter().filter(|s| s.child.is_some()) {
+            for sentinel in self.sentinels.iter().filter(|s| s.is_running()) {
                 sentinel.is_informed().await.then_some(())?;
             }
             let written = offset(&replication(self.server(primary)).await?, "master")?;
@@ -213,120 +210,12 @@ impl SentinelSet {
 
     async fn agreed(&self) -> Option<u16> {
         let mut agreed = None;
-        for sentinel in self.sentinels.iter().filter(|s| s.child.is_some()) {
+        for sentinel in self.sentinels.iter().filter(|s| s.is_running()) {
             let primary = sentinel.primary().await?;
             (*agreed.get_or_insert(primary) == primary).then_some(())?;
         }
         agreed
     }
-}
-
-/// A running Sentinel.
-#[derive(Debug)]
-struct Sentinel {
-    child: Option<Child>,
-    port: u16,
-    dir: TempDir,
-}
-
-impl Sentinel {
-    /// Writes down what a Sentinel would else take seconds to find out: who is there.
-    fn new(own: u16, sentinels: &[u16], servers: &[u16]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = format!(
-            "port {own}\nbind 127.0.0.1\ndir {dir}\nlogfile {dir}/log\nsentinel myid {id}\n\
-             sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {MASTER} 800\n\
-             sentinel failover-timeout {MASTER} 3000\n\
-             sentinel parallel-syncs {MASTER} 2\n",
-            dir = dir.path().display(),
-            id = id(own),
-            primary = servers[0],
-        );
-        for replica in &servers[1..] {
-            config += &format!("sentinel known-replica {MASTER} 127.0.0.1 {replica}\n");
-        }
-        for other in sentinels.iter().filter(|port| **port != own) {
-            let id = id(*other);
-            config += &format!("sentinel known-sentinel {MASTER} 127.0.0.1 {other} {id}\n");
-        }
-        fs::write(dir.path().join("sentinel.conf"), config).unwrap();
-        Sentinel {
-            child: None,
-            port: own,
-            dir,
-        }
-    }
-
-    async fn restart(&mut self) {
-        self.kill();
-        let errors = File::create(self.dir.path().join("stderr")).unwrap();
-        let started = Command::new("redis-server")
-            .arg(self.dir.path().join("sentinel.conf"))
-            .arg("--sentinel")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn();
-        self.child = Some(started.expect("redis-server starts: run `make setup` if it is missing"));
-        // Look at the servers and tell each other often enough for a test; when the machine was too slow for the
-        // Sentinel to trust its clock, trust it again after a second instead of thirty.
-        let mut tune = cmd("SENTINEL");
-        tune.arg("DEBUG")
-            .arg(&["INFO-PERIOD", "500", "PUBLISH-PERIOD", "250"])
-            .arg(&["ASK-PERIOD", "250", "TILT-PERIOD", "1000"]);
-        eventually("a sentinel serves", FAILOVER_WITHIN, async || {
-            self.ask::<()>(&tune).await
-        })
-        .await;
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Option<T> {
-        let url = format!("redis://127.0.0.1:{}/", self.port);
-        let client = ::redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
-        question.query_async(&mut connection).await.ok()
-    }
-
-    async fn primary(&self) -> Option<u16> {
-        let mut question = cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(MASTER);
-        let (_, port) = self.ask::<(String, u16)>(&question).await?;
-        Some(port)
-    }
-
-    /// Whether it finds the primary well and knows two replicas and two other Sentinels.
-    async fn is_informed(&self) -> bool {
-        let mut question = cmd("SENTINEL");
-        question.arg("MASTER").arg(MASTER);
-        let found: Option<HashMap<String, String>> = self.ask(&question).await;
-        let is =
-            |found: &HashMap<_, String>, key, value| found.get(key).is_some_and(|v| v == value);
-        found.is_some_and(|found| {
-            is(&found, "flags", "master")
-                && is(&found, "role-reported", "master")
-                && is(&found, "num-slaves", "2")
-                && is(&found, "num-other-sentinels", "2")
-        })
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// What a Sentinel is called by the others: forty digits, for ever.
-fn id(port: u16) -> String {
-    format!("{port:040x}")
 }
 
 /// What a server says about replication; nothing while it is away.
