@@ -23,6 +23,20 @@ async fn refusal(cluster: &Cluster, port: u16, words: &[&str]) -> String {
     error.code().unwrap_or_default().to_string()
 }
 
+/// What a client is told that was sent on to a node.
+async fn asking(cluster: &Cluster, port: u16, words: &[&str]) -> String {
+    let server = cluster.server(port);
+    let mut connection = server.connect().await.expect("the node is up");
+    let asked: RedisResult<()> = ::redis::pipe()
+        .cmd("ASKING")
+        .ignore()
+        .cmd(words[0])
+        .arg(&words[1..])
+        .query_async(&mut connection)
+        .await;
+    asked.unwrap_err().code().unwrap_or_default().to_string()
+}
+
 #[tokio::test]
 async fn a_killed_primary_is_replaced_and_comes_back_as_a_replica() {
     let mut cluster = Cluster::start(&[]).await;
@@ -101,7 +115,10 @@ async fn a_slot_half_way_is_asked_for_at_both_nodes_and_then_moves() {
     }
     assert_eq!(codes, ["ASK"], "one key is there, one is not any more");
     let both = ["MGET", KEYS[0], KEYS[1]];
-    assert_eq!(refusal(&cluster, from, &both).await, "TRYAGAIN");
+    // Before Redis 7 the old node sends on whoever asks for several keys, and only the new one says it.
+    let code = refusal(&cluster, from, &both).await;
+    assert!(["TRYAGAIN", "ASK"].contains(&code.as_str()), "{code}");
+    assert_eq!(asking(&cluster, to, &both).await, "TRYAGAIN");
     assert_eq!(refusal(&cluster, to, &both).await, "MOVED");
 
     cluster.finish_migration(migration).await;

@@ -26,7 +26,7 @@ impl Sentinel {
         let mut config = format!(
             "port {own}\nbind 127.0.0.1\ndir {dir}\nlogfile {dir}/log\nsentinel myid {id}\n\
              sentinel monitor {MASTER} 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds {MASTER} 800\n\
+             sentinel down-after-milliseconds {MASTER} 1200\n\
              sentinel failover-timeout {MASTER} 3000\n\
              sentinel parallel-syncs {MASTER} 2\n",
             dir = dir.path().display(),
@@ -64,7 +64,10 @@ impl Sentinel {
         let mut tune = cmd("SENTINEL");
         tune.arg("DEBUG")
             .arg(&["INFO-PERIOD", "500", "PUBLISH-PERIOD", "250"])
-            .arg(&["ASK-PERIOD", "250", "TILT-PERIOD", "1000"]);
+            .arg(&["ASK-PERIOD", "250", "TILT-PERIOD", "1000"])
+            // Silence is counted from the moment of connecting, and the first ping is sent a period later: with the
+            // default of a second nearly as late as a server is given up.
+            .arg(&["PING-PERIOD", "300"]);
         eventually("a sentinel serves", FAILOVER_WITHIN, async || {
             self.ask::<()>(&cmd("PING")).await
         })
