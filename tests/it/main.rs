@@ -11,6 +11,7 @@ mod behaviour;
 mod cli;
 mod conformance;
 mod embedded;
+mod nodes;
 mod readme;
 mod redis;
 mod support;

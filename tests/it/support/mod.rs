@@ -1,12 +1,15 @@
 //! What tests stand on: real servers, a model of a store, and checks over recorded histories.
 
+pub(crate) mod cluster;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
 pub(crate) mod history;
 pub(crate) mod model_store;
+pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 pub(crate) mod server;
 pub(crate) mod upstream;
 

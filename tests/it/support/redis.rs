@@ -2,14 +2,13 @@
 
 use std::{
     io::ErrorKind,
-    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{eventually, port};
 
 /// Long enough for a machine that compiles something else meanwhile.
 const START_WITHIN: Duration = Duration::from_secs(20);
@@ -28,7 +27,7 @@ impl RedisServer {
     pub(crate) async fn start(args: &[&str]) -> Self {
         let mut server = RedisServer {
             child: None,
-            port: free_port(),
+            port: port::free(),
             dir: tempfile::tempdir().unwrap(),
             args: args.iter().map(ToString::to_string).collect(),
         };
@@ -52,6 +51,33 @@ impl RedisServer {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Whether its process is there, paused or not.
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Stops it as `kill -STOP` does: whoever talks to it is kept waiting.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on after a pause.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    /// What it is started with from the next restart on, instead of the arguments so far.
+    pub(crate) fn set_args(&mut self, args: Vec<String>) {
+        self.args = args;
+    }
+
+    fn signal(&self, signal: &str) {
+        let child = self.child.as_ref().expect("the server runs");
+        let id = child.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Starts it (again) on the same port and directory, and waits until it serves.
@@ -106,9 +132,4 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
