@@ -5,7 +5,6 @@ mod health;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use secrecy::ExposeSecret as _;
 use tokio::{net::TcpListener, sync::watch as signal, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,7 +16,7 @@ use crate::{
     store::{
         Store,
         embedded::{Config as EmbeddedConfig, EmbeddedStore, OpenError},
-        redis::{Config as RedisConfig, ConnectError, RedisStore},
+        redis::{ConnectError, RedisStore},
     },
     upstream,
     watch::Hub,
@@ -253,17 +252,8 @@ async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, CancellationToken
             let failed = store.failed();
             (Arc::new(store), failed)
         }
-        StoreConfig::Redis {
-            url,
-            partitions,
-            allow_eviction,
-        } => {
-            let config = RedisConfig {
-                url: url.expose_secret().to_owned(),
-                partitions: *partitions,
-                allow_eviction: *allow_eviction,
-            };
-            let store = RedisStore::connect(config).await?;
+        StoreConfig::Redis(config) => {
+            let store = RedisStore::connect(config.clone()).await?;
             // Whatever happens to a Redis, it may come back.
             (Arc::new(store), CancellationToken::new())
         }

@@ -54,7 +54,7 @@ keys! {
     /// Where tasks live.
     STORE = everywhere("store", "TIDINGS_STORE", "--store", "embedded:./tidings-data");
     /// Over how many partitions ids are spread in Redis.
-    REDIS_PARTITIONS = file_only("redis.partitions", "1");
+    REDIS_PARTITIONS = file_only("redis.partitions", "auto");
     /// Serve although Redis may evict keys.
     REDIS_ALLOW_EVICTION = file_only("redis.allow_eviction", "false");
     /// Base URL of the OpenAI-compatible server.

@@ -2,14 +2,14 @@
 
 use std::{fmt, path::PathBuf};
 
-use reqwest::Url;
-use secrecy::{ExposeSecret as _, SecretString};
-
 use super::{fault::Faults, key, layers::Layers, value};
-use crate::model::id::MAX_PARTITIONS;
-
-/// What a store URL may look like.
-const FORMS: &str = "write embedded:PATH, redis://HOST:PORT/DB or rediss://HOST:PORT/DB";
+use crate::{
+    model::id::MAX_PARTITIONS,
+    store::redis::{
+        Config as RedisConfig,
+        address::{Address, FORMS},
+    },
+};
 
 /// Where tasks live.
 #[derive(Clone, Debug)]
@@ -19,15 +19,8 @@ pub enum StoreConfig {
         /// The directory; made when it is not there.
         path: PathBuf,
     },
-    /// A Redis server.
-    Redis {
-        /// `redis://` or `rediss://`; may hold a password.
-        url: SecretString,
-        /// Over how many partitions new ids are spread, 1 to 4,096.
-        partitions: u16,
-        /// Serve although the server's eviction policy may drop tasks.
-        allow_eviction: bool,
-    },
+    /// Redis: one server, a primary with sentinels, or a cluster.
+    Redis(RedisConfig),
 }
 
 /// The form a person may see: without user, password or query.
@@ -35,7 +28,7 @@ impl fmt::Display for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreConfig::Embedded { path } => write!(f, "embedded:{}", path.display()),
-            StoreConfig::Redis { url, .. } => f.write_str(&without_secrets(url.expose_secret())),
+            StoreConfig::Redis(config) => config.address.fmt(f),
         }
     }
 }
@@ -43,23 +36,24 @@ impl fmt::Display for StoreConfig {
 /// Which store a URL names, before the rest is known.
 enum Place {
     Embedded(PathBuf),
-    Redis(SecretString),
+    Redis(Address),
 }
 
 pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<StoreConfig> {
     let place = layers.read(&key::STORE, faults, place);
-    let partitions = layers.read(&key::REDIS_PARTITIONS, faults, |text| {
-        value::number(text, 1, u64::from(MAX_PARTITIONS))
+    let partitions = layers.read(&key::REDIS_PARTITIONS, faults, |text| match text {
+        "auto" => Ok(None),
+        number => value::number(number, 1, u64::from(MAX_PARTITIONS)).map(Some),
     });
     let allow_eviction = layers.read(&key::REDIS_ALLOW_EVICTION, faults, value::switch);
     let (partitions, allow_eviction) = (partitions?, allow_eviction?);
     Some(match place? {
         Place::Embedded(path) => StoreConfig::Embedded { path },
-        Place::Redis(url) => StoreConfig::Redis {
-            url,
+        Place::Redis(address) => StoreConfig::Redis(RedisConfig {
+            address,
             partitions,
             allow_eviction,
-        },
+        }),
     })
 }
 
@@ -68,33 +62,7 @@ fn place(text: &str) -> Result<Place, String> {
     match text.split_once(':') {
         Some(("embedded", "")) => Err("names no directory; write embedded:PATH".to_owned()),
         Some(("embedded", path)) => Ok(Place::Embedded(PathBuf::from(path))),
-        Some(("redis" | "rediss", _)) => redis(text),
-        Some((scheme @ ("redis+cluster" | "redis+sentinel"), _)) => {
-            Err(format!("{scheme}:// is not served yet; {FORMS}"))
-        }
-        _ => Err(format!("is not a store; {FORMS}")),
+        Some((scheme, _)) if scheme.starts_with("redis") => Address::parse(text).map(Place::Redis),
+        _ => Err(format!("is not a store; write embedded:PATH, {FORMS}")),
     }
-}
-
-fn redis(text: &str) -> Result<Place, String> {
-    let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); {FORMS}"))?;
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(format!("names no host; {FORMS}"));
-    }
-    let database = url.path().trim_start_matches('/');
-    if !database.is_empty() && database.parse::<u32>().is_err() {
-        return Err(format!(
-            "ends in something that is not a database number; {FORMS}"
-        ));
-    }
-    Ok(Place::Redis(SecretString::from(text.to_owned())))
-}
-
-fn without_secrets(text: &str) -> String {
-    let Ok(url) = Url::parse(text) else {
-        return "redis://…".to_owned();
-    };
-    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
-    let host = url.host_str().unwrap_or_default();
-    format!("{}://{host}{port}{}", url.scheme(), url.path())
 }

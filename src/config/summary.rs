@@ -49,14 +49,18 @@ impl StoreConfig {
     fn entries(&self) -> Vec<(&'static str, String)> {
         match self {
             StoreConfig::Embedded { .. } => Vec::new(),
-            StoreConfig::Redis {
-                partitions,
-                allow_eviction,
-                ..
-            } => vec![
-                (key::REDIS_PARTITIONS.path, partitions.to_string()),
-                (key::REDIS_ALLOW_EVICTION.path, allow_eviction.to_string()),
-            ],
+            StoreConfig::Redis(config) => {
+                let partitions = config
+                    .partitions
+                    .map_or("auto".to_owned(), |n| n.to_string());
+                vec![
+                    (key::REDIS_PARTITIONS.path, partitions),
+                    (
+                        key::REDIS_ALLOW_EVICTION.path,
+                        config.allow_eviction.to_string(),
+                    ),
+                ]
+            }
         }
     }
 }

@@ -248,15 +248,10 @@ fn store_urls_are_read_and_those_not_served_yet_say_so() {
 fn redis_options_live_in_their_section() {
     let config =
         from_file("store = 'redis://h'\n[redis]\npartitions = 8\nallow_eviction = true").unwrap();
-    let StoreConfig::Redis {
-        partitions,
-        allow_eviction,
-        ..
-    } = config.store
-    else {
+    let StoreConfig::Redis(redis) = config.store else {
         panic!("not redis");
     };
-    assert_eq!((partitions, allow_eviction), (8, true));
+    assert_eq!((redis.partitions, redis.allow_eviction), (Some(8), true));
     let text = from_file("[redis]\npartitions = 4097")
         .unwrap_err()
         .to_string();

@@ -4,7 +4,13 @@ use std::sync::atomic::Ordering;
 
 use redis::Value;
 
-use super::{RedisStore, lease::decimal, link::Call, message, reply, script::Script};
+use super::{
+    RedisStore,
+    lease::decimal,
+    link::{Call, Order},
+    message, reply,
+    script::Script,
+};
 use crate::{
     clock::Timestamp,
     model::{Batch, BatchId, Counts, Parked, Usage},
@@ -26,18 +32,14 @@ impl RedisStore {
         let Some(partition) = self.partition_of(id.partition()) else {
             return Ok(None);
         };
-        let answer = self.link.run_one(Call {
-            script: Script::Log,
-            partition,
-            args: vec![
-                id.as_bytes().to_vec(),
-                decimal(from),
-                decimal(max.min(LOG_MAX)),
-            ],
-        });
-        let answer = answer.await?;
+        let args = vec![
+            id.as_bytes().to_vec(),
+            decimal(from),
+            decimal(max.min(LOG_MAX)),
+        ];
+        let answer = self.router.run_one(Script::Log, partition, args).await?;
         let odd = || reply::odd("a batch");
-        let [fields, length, entries] = reply::array(&answer).ok_or_else(odd)? else {
+        let [fields, length, entries, epoch] = reply::array(&answer).ok_or_else(odd)? else {
             return Err(odd());
         };
         let Some(batch) = decode(id, fields)? else {
@@ -48,7 +50,7 @@ impl RedisStore {
             entries: entries.ok_or_else(odd)?,
             end: reply::count(length).ok_or_else(odd)? / message::LOG_ENTRY_LEN as u64,
             batch,
-            epoch: self.info.epoch,
+            epoch: reply::epoch(epoch).ok_or_else(odd)?,
         }))
     }
 
@@ -64,29 +66,26 @@ impl RedisStore {
             Amendment::Resume => "resume",
             Amendment::Close => "close",
         };
-        let answer = self.link.run_one(Call {
-            script: Script::Amend,
-            partition,
-            args: vec![id.as_bytes().to_vec(), what.into()],
-        });
-        decode(id, &answer.await?)
+        let args = vec![id.as_bytes().to_vec(), what.into()];
+        let answer = self.router.run_one(Script::Amend, partition, args).await?;
+        decode(id, &answer)
     }
 
     /// Redis itself removes what expires; what is left is to forget the names of batches that are gone.
     pub(super) async fn forget_expired(&self) -> Result<usize, Error> {
-        let calls: Vec<Call> = (0..self.info.partitions)
+        let calls: Vec<Call> = (0..self.partitions)
             .zip(&self.swept)
             .map(|(partition, swept)| Call {
-                script: Script::Sweep,
+                order: Order::Run(Script::Sweep),
                 partition,
                 args: vec![decimal(swept.load(Ordering::Relaxed)), decimal(SWEEP_MAX)],
             })
             .collect();
         let mut removed = 0;
-        for (answer, swept) in self.link.run(&calls).await?.iter().zip(&self.swept) {
+        for (index, answer) in self.router.run_some(&calls).await? {
             let odd = || reply::odd("a sweep");
-            let Ok(answer) = answer else { continue };
-            let [looked, gone] = reply::array(answer).ok_or_else(odd)? else {
+            let swept = &self.swept[index];
+            let [looked, gone] = reply::array(&answer).ok_or_else(odd)? else {
                 return Err(odd());
             };
             let looked = reply::count(looked).ok_or_else(odd)?;
@@ -102,16 +101,16 @@ impl RedisStore {
     }
 
     pub(super) async fn count(&self) -> Result<Stats, Error> {
-        let calls: Vec<Call> = (0..self.info.partitions)
+        let calls: Vec<Call> = (0..self.partitions)
             .map(|partition| Call {
-                script: Script::Stats,
+                order: Order::Run(Script::Stats),
                 partition,
                 args: Vec::new(),
             })
             .collect();
         let mut stats = Stats::default();
-        for answer in self.link.run(&calls).await? {
-            let answer = answer?;
+        // In a cluster the rest serves while a part of it is away.
+        for (_, answer) in self.router.run_some(&calls).await? {
             let odd = || reply::odd("the store's counts");
             let numbers: Option<Vec<u64>> =
                 reply::array(&answer).and_then(|values| values.iter().map(reply::count).collect());

@@ -4,7 +4,12 @@ use std::{collections::HashMap, time::Duration};
 
 use redis::Value;
 
-use super::{RedisStore, link::Call, message, reply, script::Script};
+use super::{
+    RedisStore,
+    link::{Call, Order},
+    message, reply,
+    script::Script,
+};
 use crate::{
     model::{Cause, Status},
     store::{Commit, Error, Guard, TOMBSTONE_RETENTION, Verdict, record},
@@ -44,7 +49,7 @@ impl RedisStore {
         for (partition, indexes) in self.by_partition(commits) {
             for (args, part) in pack_all(commits, &indexes) {
                 calls.push(Call {
-                    script: Script::Commit,
+                    order: Order::Run(Script::Commit),
                     partition,
                     args,
                 });
@@ -54,8 +59,9 @@ impl RedisStore {
         if calls.is_empty() {
             return Ok(verdicts);
         }
-        for (answer, part) in self.link.run(&calls).await?.into_iter().zip(members) {
-            let written = self.flags(&answer?, part.len())?;
+        let answers = self.router.run_each(&calls).await?;
+        for ((call, answer), part) in calls.iter().zip(answers).zip(members) {
+            let written = self.flags(call.partition, &answer, part.len())?;
             for (index, written) in part.into_iter().zip(written) {
                 if written {
                     verdicts[index] = Verdict::Applied;
@@ -76,13 +82,19 @@ impl RedisStore {
         groups.into_iter().collect()
     }
 
-    /// Reads `[now, string of '1' and '0']`.
-    pub(super) fn flags(&self, answer: &Value, expected: usize) -> Result<Vec<bool>, Error> {
+    /// Reads `[now, number of the announcement, string of '1' and '0']`.
+    pub(super) fn flags(
+        &self,
+        partition: u16,
+        answer: &Value,
+        expected: usize,
+    ) -> Result<Vec<bool>, Error> {
         let odd = || reply::odd("a commit or renewal");
-        let [now, flags] = reply::array(answer).ok_or_else(odd)? else {
+        let [now, seq, flags] = reply::array(answer).ok_or_else(odd)? else {
             return Err(odd());
         };
-        self.link.hear_time(reply::int(now).ok_or_else(odd)?);
+        let now = reply::int(now).ok_or_else(odd)?;
+        self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
         let flags = reply::bytes(flags).filter(|flags| flags.len() == expected);
         Ok(flags
             .ok_or_else(odd)?

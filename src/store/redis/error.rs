@@ -1,6 +1,6 @@
 //! Redis' errors, told apart once.
 
-use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
 
 use crate::store::Error;
 
@@ -16,6 +16,9 @@ const TEMPORARY: [&str; 9] = [
     "MISCONF",
     "UNKILLABLE",
 ];
+
+/// Answers of a cluster's node about keys that it does not serve now.
+const ASTRAY: [&str; 5] = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY"];
 
 /// What to do about a server that wants a password and got another or none.
 const REFUSED: &str = "it refuses the user or password; put the right ones into the URL, redis://USER:PASSWORD@HOST:PORT";
@@ -49,6 +52,29 @@ pub(super) fn of_server(error: &ServerError) -> Error {
     Error::Unavailable(format!("the server says {code} {details}"))
 }
 
+/// An answer, or the error that stands in its place.
+pub(super) fn answered(value: Value) -> Result<Value, Error> {
+    match value {
+        Value::ServerError(failure) => Err(of_server(&failure)),
+        value => Ok(value),
+    }
+}
+
+/// The node that was asked does not serve the partition now: another does, or the partition is on its way.
+pub(super) fn is_astray(value: &Value) -> bool {
+    match value {
+        Value::ServerError(failure) => {
+            ASTRAY.iter().any(|code| mentions(failure, code)) || {
+                // What a script is told that meets a key on its way; it has written nothing yet, see the guard in script.rs.
+                failure
+                    .details()
+                    .is_some_and(|details| details.contains("non local key"))
+            }
+        }
+        _ => false,
+    }
+}
+
 /// The connection leads to a server that is no longer the primary.
 pub(super) fn is_demoted(error: &ServerError) -> bool {
     mentions(error, "READONLY")
@@ -71,8 +97,6 @@ fn mentions(error: &ServerError, code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use redis::Value;
-
     use super::*;
 
     fn server_error(line: &str) -> ServerError {

@@ -1,9 +1,10 @@
-//! From what scripts announce to what this process hears: one subscription, however many listen.
+//! From what scripts announce to what this process hears: one subscription a server, however many listen.
 //!
 //! Messages are numbered by partition. A gap in the numbers, a new subscription, or a number that the store has
 //! reached and this process has not heard of for a second is told as [`Change::Gap`].
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,17 +12,21 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
-use redis::{Client, Pipeline, Value, aio::PubSub};
+use redis::{Client, ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::{
-    sync::{broadcast, watch},
+    sync::{broadcast, mpsc, watch},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    dial::Common,
+    error,
     keys::{self, Keys},
-    link::{CONNECT_TIMEOUT, Link},
+    link::{CONNECT_TIMEOUT, Call, Link, Order, settings},
     message, reply,
+    router::Router,
+    script::Script,
 };
 use crate::store::{Change, Error};
 
@@ -29,27 +34,33 @@ use crate::store::{Change, Error};
 const CAPACITY: usize = 4_096;
 /// How often the store is asked how far it is, and the subscription whether it is alive.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// How long a start waits for the first subscription.
-const STANDS_WITHIN: Duration = Duration::from_secs(3);
+/// How long a start waits for the first subscriptions.
+const STANDS_WITHIN: Duration = Duration::from_secs(5);
 /// Between attempts to subscribe.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// Not subscribed yet.
+const NEVER: u64 = u64::MAX;
 
 /// What this process hears.
 #[derive(Debug)]
 pub(super) struct Feed {
     sender: broadcast::Sender<Change>,
-    /// Whether the subscription stood at least once.
-    stood: watch::Sender<bool>,
+    common: Arc<Common>,
+    /// Told whenever another partition is heard for the first time.
+    stood: watch::Sender<()>,
     /// The last number heard, by partition.
     heard: Vec<AtomicU64>,
 }
 
 impl Feed {
-    pub(super) fn new(partitions: u16) -> Self {
+    pub(super) fn new(common: Arc<Common>) -> Self {
         Feed {
             sender: broadcast::channel(CAPACITY).0,
-            stood: watch::channel(false).0,
-            heard: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            stood: watch::channel(()).0,
+            heard: (0..common.partitions)
+                .map(|_| AtomicU64::new(NEVER))
+                .collect(),
+            common,
         }
     }
 
@@ -57,95 +68,216 @@ impl Feed {
         self.sender.subscribe()
     }
 
-    /// Waits until this process hears.
+    /// Waits until this process hears every partition.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it does not come to that in time.
     pub(super) async fn stands(&self) -> Result<(), Error> {
         let mut stood = self.stood.subscribe();
-        match timeout(STANDS_WITHIN, stood.wait_for(|stood| *stood)).await {
+        let all = |_: &()| {
+            self.heard
+                .iter()
+                .all(|it| it.load(Ordering::Acquire) != NEVER)
+        };
+        match timeout(STANDS_WITHIN, stood.wait_for(all)).await {
             Ok(_stood) => Ok(()),
             Err(_late) => Err(Error::Unavailable("no subscription in time".into())),
         }
     }
 
-    /// Subscribes, and again whenever that fails; runs until it is dropped.
-    pub(super) async fn subscribe(self: Arc<Self>, client: Client, link: Arc<Link>) {
+    /// Keeps a subscription at every server that has partitions; runs until it is dropped.
+    pub(super) async fn subscribe(self: Arc<Self>, router: Arc<Router>) {
         loop {
-            if let Err(error) = self.follow(&client, &link).await {
-                tracing::debug!(%error, "lost the subscription to Redis");
+            let (number, servers) = router.arrangement();
+            let followed = servers.into_iter().map(|(link, partitions)| {
+                let follow = self.clone().follow_all(link, partitions);
+                AbortOnDropHandle::new(tokio::spawn(follow))
+            });
+            // Given up when the next arrangement begins; its subscriptions say that there was a gap.
+            let _followed: Vec<_> = followed.collect();
+            router.rearranged(number).await;
+        }
+    }
+
+    /// Compares how far the store is with what was heard; runs until it is dropped. The same question tells the
+    /// links that their connections are alive, whether the store has come back with less than it had, and this
+    /// process what time it is there.
+    pub(super) async fn probe(self: Arc<Self>, router: Arc<Router>) {
+        let mut ticks = interval(PROBE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before: HashMap<u16, u64> = HashMap::new();
+        loop {
+            ticks.tick().await;
+            let failed = self
+                .look(&router, &mut before, 0..self.common.partitions)
+                .await;
+            // Asked again at once after a failure: a dead connection shall be known within seconds.
+            self.look(&router, &mut before, failed).await;
+        }
+    }
+
+    /// Asks how partitions stand; answers those that could not be asked.
+    async fn look(
+        &self,
+        router: &Router,
+        before: &mut HashMap<u16, u64>,
+        partitions: impl IntoIterator<Item = u16>,
+    ) -> Vec<u16> {
+        let calls: Vec<Call> = partitions
+            .into_iter()
+            .map(|partition| Call {
+                order: Order::Run(Script::Epoch),
+                partition,
+                args: self.common.standing_args(partition),
+            })
+            .collect();
+        let (mut failed, mut gap) = (Vec::new(), false);
+        for (call, answer) in calls.iter().zip(router.probe(&calls).await) {
+            let noted = answer.map(|answer| self.common.note(call.partition, &answer));
+            match noted {
+                Ok(Ok((standing, news))) => {
+                    self.common.clock.set(standing.now);
+                    let reached = before.insert(call.partition, standing.seq);
+                    gap |= news | self.is_behind(call.partition, reached, standing.seq);
+                }
+                Ok(Err(error)) => tracing::error!(%error, "what Redis holds is not what it held"),
+                Err(_away) => failed.push(call.partition),
+            }
+        }
+        if gap {
+            self.tell(Change::Gap);
+        }
+        failed
+    }
+
+    /// Whether something was announced that this process did not hear. `before` is what the store had reached a second
+    /// ago.
+    fn is_behind(&self, partition: u16, before: Option<u64>, reached: u64) -> bool {
+        let (Some(heard), Some(before)) = (self.heard.get(usize::from(partition)), before) else {
+            return false;
+        };
+        let last = heard.load(Ordering::Acquire);
+        let behind = last != NEVER && (last < before || reached < before);
+        if behind {
+            heard.store(reached, Ordering::Release);
+        }
+        behind
+    }
+
+    async fn follow_all(self: Arc<Self>, link: Arc<Link>, partitions: Arc<[u16]>) {
+        loop {
+            if let Err(error) = self.follow(&link, &partitions).await {
+                tracing::debug!(%error, server = %link.dialer(), "lost the subscription to Redis");
             }
             sleep(RETRY_AFTER.mul_f64(rand::random_range(0.5..1.0))).await;
         }
     }
 
-    /// Compares how far the store is with what was heard; runs until it is dropped. The same question tells the
-    /// link that its connection is alive, and this process what time it is there.
-    pub(super) async fn probe(self: Arc<Self>, link: Arc<Link>) {
-        let mut ticks = interval(PROBE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut before: Vec<u64> = Vec::new();
-        loop {
-            ticks.tick().await;
-            // Asked again at once after a failure: a dead connection shall be known within seconds.
-            for _ in 0..2 {
-                if let Ok(reached) = self.reached(&link).await {
-                    self.compare(&before, &reached);
-                    before = reached;
-                    break;
-                }
-            }
-        }
-    }
-
-    async fn follow(&self, client: &Client, link: &Link) -> Result<(), Error> {
-        let late = |_| Error::Unavailable("no answer in time".into());
-        let connect = timeout(CONNECT_TIMEOUT, self.connect(client));
-        let (mut sink, mut messages) = connect.await.map_err(late)??.split();
-        // Whatever happened up to here can be read by whoever hears of the gap; what follows is numbered.
-        for (heard, reached) in self.heard.iter().zip(self.reached(link).await?) {
-            heard.store(reached, Ordering::Relaxed);
-        }
+    async fn follow(&self, link: &Link, partitions: &[u16]) -> Result<(), Error> {
+        let mut made = link.made();
+        made.mark_unchanged();
+        let (pushes, mut pushed) = mpsc::unbounded_channel();
+        let mut connection = in_time(self.connect(link, pushes)).await?;
+        in_time(self.begin(link, &mut connection, partitions)).await?;
         self.tell(Change::Gap);
-        self.stood.send_replace(true);
+        self.stood.send_replace(());
         let mut pings = interval(PROBE_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                message = messages.next() => match message {
-                    Some(message) => self.hear(message.get_channel_name(), message.get_payload_bytes()),
-                    None => return Err(Error::Unavailable("the subscription ended".into())),
+                push = pushed.recv() => match push {
+                    Some(push) => self.hear(&push)?,
+                    None => return Err(ended()),
                 },
                 _ = pings.tick() => {
-                    let ping = timeout(CONNECT_TIMEOUT, sink.ping::<Value>());
-                    ping.await.map_err(late)?.map_err(|failure| super::error::of_transport(&failure))?;
+                    in_time(async {
+                        let ping = redis::cmd("PING");
+                        let pong = ping.query_async::<Value>(&mut connection).await;
+                        pong.map_err(|failure| error::of_transport(&failure))
+                    })
+                    .await?;
                 }
+                // The commands go to another server now, or to the same after a restart.
+                _ = made.changed() => return Err(ended()),
             }
         }
     }
 
-    async fn connect(&self, client: &Client) -> Result<PubSub, Error> {
-        let of_transport = |failure| super::error::of_transport(&failure);
-        let mut subscription = client.get_async_pubsub().await.map_err(of_transport)?;
-        for partition in 0..self.heard.len() as u16 {
-            let channel = Keys::of(partition).channel();
-            subscription
-                .subscribe(channel)
-                .await
-                .map_err(of_transport)?;
-        }
-        Ok(subscription)
+    async fn connect(
+        &self,
+        link: &Link,
+        pushes: mpsc::UnboundedSender<PushInfo>,
+    ) -> Result<MultiplexedConnection, Error> {
+        let server = link.dialer().server().await?;
+        let login = server.redis_settings().clone();
+        let server = server.set_redis_settings(login.set_protocol(ProtocolVersion::RESP3));
+        let of_transport = |failure| error::of_transport(&failure);
+        let client = Client::open(server).map_err(of_transport)?;
+        let settings = settings().set_push_sender(pushes);
+        let connect = client.get_multiplexed_async_connection_with_config(&settings);
+        connect.await.map_err(of_transport)
     }
 
-    fn hear(&self, channel: &str, payload: &[u8]) {
-        let partition = keys::partition_of_channel(channel).map(usize::from);
-        let heard = partition.and_then(|partition| self.heard.get(partition));
-        let (Some(heard), Some(message)) = (heard, message::decode(payload)) else {
+    /// Subscribes, then takes note of how far every partition is: whatever happened up to here can be read by whoever
+    /// hears of the gap, and what follows is numbered.
+    async fn begin(
+        &self,
+        link: &Link,
+        connection: &mut MultiplexedConnection,
+        partitions: &[u16],
+    ) -> Result<(), Error> {
+        let subscribe = keys::subscribe(self.common.cluster && link.is_modern());
+        let of_transport = |failure| error::of_transport(&failure);
+        let mut pipeline = redis::pipe();
+        for partition in partitions {
+            let keys = Keys::of(*partition);
+            let mut ask = redis::cmd(subscribe);
+            ask.arg(keys.channel());
+            ask.query_async::<Value>(connection)
+                .await
+                .map_err(of_transport)?;
+            pipeline.cmd("HGET").arg(keys.meta()).arg("seq");
+        }
+        let seqs: Vec<Option<u64>> = pipeline
+            .query_async(connection)
+            .await
+            .map_err(of_transport)?;
+        for (partition, seq) in partitions.iter().zip(seqs) {
+            if let Some(heard) = self.heard.get(usize::from(*partition)) {
+                heard.store(seq.unwrap_or_default(), Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a message on. A subscription that the server ended is an error: the partition has moved.
+    fn hear(&self, push: &PushInfo) -> Result<(), Error> {
+        match (&push.kind, &push.data[..]) {
+            (PushKind::Message | PushKind::SMessage, [channel, payload]) => {
+                let channel = reply::bytes(channel).unwrap_or_default();
+                self.hear_message(channel, reply::bytes(payload).unwrap_or_default());
+                Ok(())
+            }
+            (PushKind::SUnsubscribe | PushKind::Unsubscribe | PushKind::Disconnection, _) => {
+                Err(ended())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn hear_message(&self, channel: &[u8], payload: &[u8]) {
+        let partition = std::str::from_utf8(channel)
+            .ok()
+            .and_then(keys::partition_of_channel);
+        let heard = partition.and_then(|it| Some((it, self.heard.get(usize::from(it))?)));
+        let (Some((partition, heard)), Some(message)) = (heard, message::decode(payload)) else {
             self.tell(Change::Gap);
             return;
         };
-        let last = heard.fetch_max(message.seq, Ordering::Relaxed);
-        if message.seq > last + 1 {
+        self.common.ledger.saw(partition, message.seq);
+        let is_news = self.common.ledger.heard_epoch(partition, message.epoch);
+        let last = heard.fetch_max(message.seq, Ordering::AcqRel);
+        if is_news || message.seq > last.saturating_add(1) {
             self.tell(Change::Gap);
         }
         for change in message.changes {
@@ -157,49 +289,13 @@ impl Feed {
         // Nobody may be listening.
         let _ = self.sender.send(change);
     }
+}
 
-    /// Asks how far each partition is.
-    async fn reached(&self, link: &Link) -> Result<Vec<u64>, Error> {
-        let mut pipeline = Pipeline::with_capacity(self.heard.len() + 1);
-        for partition in 0..self.heard.len() as u16 {
-            pipeline
-                .cmd("HGET")
-                .arg(Keys::of(partition).meta())
-                .arg("seq");
-        }
-        pipeline.cmd("TIME");
-        let answers = link.probe(&pipeline).await?;
-        let (time, seqs) = answers.split_last().ok_or_else(|| reply::odd("the time"))?;
-        if let Some([seconds, micros]) = reply::array(time)
-            && let (Some(seconds), Some(micros)) = (reply::int(seconds), reply::int(micros))
-        {
-            link.set_time(seconds * 1_000 + micros / 1_000);
-        }
-        let seqs: Option<Vec<u64>> = seqs.iter().map(reply::count).collect();
-        seqs.ok_or_else(|| reply::odd("the announcements so far"))
-    }
+fn ended() -> Error {
+    Error::Unavailable("the subscription ended".into())
+}
 
-    /// `before` is what the store had reached a second ago.
-    fn compare(&self, before: &[u64], reached: &[u64]) {
-        let mut gap = false;
-        for ((heard, before), reached) in self.heard.iter().zip(before).zip(reached) {
-            let unheard = heard.load(Ordering::Relaxed) < *before;
-            let fell_back = reached < before;
-            if fell_back {
-                tracing::error!(
-                    before,
-                    reached,
-                    "Redis came back with less than it had: what it accepted last, or everything, is lost; \
-                     turn its append-only file on"
-                );
-            }
-            if unheard || fell_back {
-                heard.store(*reached, Ordering::Relaxed);
-                gap = true;
-            }
-        }
-        if gap {
-            self.tell(Change::Gap);
-        }
-    }
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::Unavailable("no answer in time".into());
+    timeout(2 * CONNECT_TIMEOUT, work).await.map_err(late)?
 }

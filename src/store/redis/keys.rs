@@ -18,17 +18,12 @@
 //! pb          set     ids of parked batches
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
 //! i:<key>     string  idempotency key: hash of the content, batch id, id range
-//! m           hash    schema, epoch, seq, picks, counts of queued (q) and processing (p)
+//! m           hash    schema, partitions, epoch, seq, picks, counts of queued (q) and processing (p); the primary's
+//!                     reign, how far the partition was when it began (base), whether that was less than before (lost)
 //! ev          channel what changed
-//! td:meta     hash    of the whole store: schema, partitions
 //! ```
 
 use crate::model::{BatchId, TaskId};
-
-/// Key of what holds for all partitions.
-pub(super) const STORE: &str = "td:meta";
-/// Announces on plain channels; `SPUBLISH` with sharded subscriptions would go here.
-pub(super) const PUBLISH: &str = "PUBLISH";
 
 const META: &str = "m";
 const TASK: &str = "t:";
@@ -94,6 +89,16 @@ impl Keys {
     }
 }
 
+/// How to announce. A sharded channel stays within the node that has its slot and its replicas.
+pub(super) fn publish(sharded: bool) -> &'static str {
+    if sharded { "SPUBLISH" } else { "PUBLISH" }
+}
+
+/// How to subscribe to what is announced so.
+pub(super) fn subscribe(sharded: bool) -> &'static str {
+    if sharded { "SSUBSCRIBE" } else { "SUBSCRIBE" }
+}
+
 /// The partition whose channel this is.
 pub(super) fn partition_of_channel(channel: &str) -> Option<u16> {
     let rest = channel.strip_prefix("{td:")?;
@@ -107,7 +112,6 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
     vec![
         ("META", "KEYS[1]".into()),
         ("PREFIX", prefix),
-        ("PUBLISH", format!("'{PUBLISH}'")),
         ("TASK", below(TASK)),
         ("TOMBSTONE", below(TOMBSTONE)),
         ("READY", below(READY)),

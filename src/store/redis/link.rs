@@ -1,35 +1,32 @@
-//! The one connection that carries a process's commands, replaced whenever it stops being of use.
+//! The connection that carries a process's commands to one server, replaced whenever it stops being of use.
 //!
 //! A multiplexed connection by itself outlives a peer that has gone silent and a primary that was demoted; this
-//! link counts what goes wrong and dials anew.
+//! link counts what goes wrong and dials anew. Before a connection carries anything, every partition behind it is
+//! asked how it stands: whoever took over may have less than the server before it.
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::RwLock;
-use redis::{AsyncConnectionConfig, Client, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, ConnectionAddr, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 
 use super::{
+    dial::{Dialer, Dialled},
     error,
     keys::Keys,
-    reply,
     script::{Script, Scripts},
-    server,
 };
-use crate::{
-    clock::{Clock, SystemClock, Timestamp},
-    store::Error,
-};
+use crate::store::Error;
 
 /// A server that does not take a connection within this is away.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,109 +43,106 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// Commands queued towards the socket before callers wait.
 const QUEUE: usize = 1_024;
 
-/// A script to run.
-#[derive(Debug)]
+/// Something for a server to do. All keys are those of one partition.
+#[derive(Clone, Debug)]
 pub(super) struct Call {
-    pub(super) script: Script,
+    pub(super) order: Order,
     pub(super) partition: u16,
     pub(super) args: Vec<Vec<u8>>,
 }
 
-/// The connection for commands.
+/// What a call is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// Run this script on the partition's meta key.
+    Run(Script),
+    /// This command; the arguments hold its keys.
+    Command(&'static str),
+}
+
+/// The connection to one server.
 pub(super) struct Link {
-    client: Client,
-    scripts: Scripts,
-    partitions: u16,
+    dialer: Dialer,
+    /// The partitions that live there, as far as is known.
+    partitions: RwLock<Arc<[u16]>>,
     live: RwLock<Option<Arc<Live>>>,
     lost: Notify,
-    /// The store's clock minus this machine's, ms.
-    offset: AtomicI64,
+    /// Counts the connections made, so that whoever depends on one hears of the next.
+    made: watch::Sender<u64>,
 }
 
 struct Live {
     connection: MultiplexedConnection,
+    modern: bool,
+    addr: ConnectionAddr,
+    scripts: Arc<Scripts>,
     strikes: AtomicU32,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The client knows the password.
-        f.debug_struct("Link").finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("dialer", &self.dialer)
+            .finish_non_exhaustive()
     }
 }
 
 impl Link {
-    pub(super) fn new(
-        client: Client,
-        connection: MultiplexedConnection,
-        scripts: Scripts,
-        partitions: u16,
-    ) -> Self {
-        Link {
-            client,
-            scripts,
-            partitions,
-            live: RwLock::new(Some(Arc::new(Live::new(connection)))),
+    /// A link to where `dialer` leads, for these partitions; [`Link::keep`] connects it.
+    pub(super) fn new(dialer: Dialer, partitions: Arc<[u16]>) -> Self {
+        let link = Link {
+            dialer,
+            partitions: RwLock::new(partitions),
+            live: RwLock::new(None),
             lost: Notify::new(),
-            offset: AtomicI64::new(0),
-        }
+            made: watch::Sender::new(0),
+        };
+        link.lost.notify_one();
+        link
     }
 
-    /// The store's clock.
-    pub(super) fn now(&self) -> Timestamp {
-        Timestamp(SystemClock.now().0 + self.offset.load(Ordering::Relaxed))
+    /// Where the link leads.
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
-    /// Takes note of the store's time, as a call's answer has it. The answer took a while to come, so the clock is
-    /// never behind what it says, but may be ahead of it.
-    pub(super) fn hear_time(&self, now: i64) {
-        let offset = now - SystemClock.now().0;
-        self.offset.fetch_max(offset, Ordering::Relaxed);
+    /// Hears of every connection made.
+    pub(super) fn made(&self) -> watch::Receiver<u64> {
+        self.made.subscribe()
     }
 
-    /// Sets the clock by an answer that came at once: the two machines' clocks may drift either way.
-    pub(super) fn set_time(&self, now: i64) {
-        let offset = now - SystemClock.now().0;
-        self.offset.store(offset, Ordering::Relaxed);
-    }
-
-    /// Sends commands at once and answers in order; errors of the server stand among the answers.
+    /// Sends calls at once and answers in order; errors of the server stand among the answers. Loads scripts that the
+    /// server lost.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when no answer came.
-    pub(super) async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
+    pub(super) async fn run(&self, calls: &[&Call]) -> Result<Vec<Value>, Error> {
         let live = self.live()?;
-        let mut connection = live.connection.clone();
-        match connection
-            .send_packed_commands(pipeline, 0, pipeline.len())
-            .await
-        {
-            Ok(values) => {
-                live.strikes.store(0, Ordering::Relaxed);
-                if values.iter().any(is_demoted) {
-                    self.replace(&live, "the server is no longer the primary");
-                }
-                Ok(values)
+        let mut answers = self.send(&live, &live.pipeline(calls)).await?;
+        let lost: Vec<usize> = (0..answers.len().min(calls.len()))
+            .filter(|index| is_no_script(&answers[*index]))
+            .collect();
+        if !lost.is_empty() {
+            let mut pipeline = Pipeline::with_capacity(2 * lost.len());
+            for index in &lost {
+                live.load(&mut pipeline, calls[*index].order);
+                live.add(&mut pipeline, calls[*index]);
             }
-            Err(failure) => {
-                let error = error::of_transport(&failure);
-                if failure.is_timeout() {
-                    self.strike(&live);
-                } else {
-                    self.replace(&live, &error.to_string());
-                }
-                Err(error)
+            let again = self.send(&live, &pipeline).await?;
+            for (index, answer) in lost.into_iter().zip(again.into_iter().skip(1).step_by(2)) {
+                answers[index] = answer;
             }
         }
+        Ok(answers)
     }
 
-    /// Like [`Link::send`] for commands that are answered at once by any server in good health.
+    /// Like [`Link::run`] for calls that are answered at once by any server in good health.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when no answer came.
-    pub(super) async fn probe(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
+    pub(super) async fn probe(&self, calls: &[&Call]) -> Result<Vec<Value>, Error> {
         let live = self.live()?;
-        match timeout(PROBE_TIMEOUT, self.send(pipeline)).await {
+        match timeout(PROBE_TIMEOUT, self.run(calls)).await {
             Ok(result) => result,
             Err(_late) => {
                 self.strike(&live);
@@ -157,56 +151,107 @@ impl Link {
         }
     }
 
-    /// Runs scripts at once and answers in order, each with its own error. Loads scripts that the server lost.
+    /// Other partitions live there from now on. They are entered before this returns, if there is a connection.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when no answer came.
-    pub(super) async fn run(&self, calls: &[Call]) -> Result<Vec<Result<Value, Error>>, Error> {
-        let mut answers = self.send(&self.pipeline(calls)).await?;
-        let lost: Vec<usize> = (0..answers.len().min(calls.len()))
-            .filter(|index| is_no_script(&answers[*index]))
+    /// They could not be entered.
+    pub(super) async fn serve(&self, partitions: Arc<[u16]>) -> Result<(), Error> {
+        let known = std::mem::replace(&mut *self.partitions.write(), partitions.clone());
+        let fresh: Vec<u16> = partitions
+            .iter()
+            .copied()
+            .filter(|partition| !known.contains(partition))
             .collect();
-        if !lost.is_empty() {
-            let mut pipeline = Pipeline::with_capacity(2 * lost.len());
-            for index in &lost {
-                let text = self.scripts.text(calls[*index].script);
-                pipeline.cmd("SCRIPT").arg("LOAD").arg(text);
-                self.add(&mut pipeline, &calls[*index]);
+        let live = self.live.read().clone();
+        match live {
+            Some(live) if !fresh.is_empty() => {
+                let mut connection = live.connection.clone();
+                let entered = self
+                    .dialer
+                    .enter(&mut connection, &live.scripts, &fresh)
+                    .await;
+                entered.map_err(|error| Error::Unavailable(error.to_string()))
             }
-            let again = self.send(&pipeline).await?;
-            for (index, answer) in lost.into_iter().zip(again.into_iter().skip(1).step_by(2)) {
-                answers[index] = answer;
-            }
+            _ => Ok(()),
         }
-        Ok(answers.into_iter().map(answered).collect())
     }
 
-    /// Runs one script.
-    ///
-    /// # Errors
-    /// No answer came, or it was an error.
-    pub(super) async fn run_one(&self, call: Call) -> Result<Value, Error> {
-        let mut answers = self.run(std::slice::from_ref(&call)).await?;
-        answers.pop().unwrap_or_else(|| Err(reply::odd("a script")))
+    /// Whether the server that the link leads to, as far as is known, knows sharded channels.
+    pub(super) fn is_modern(&self) -> bool {
+        self.live.read().as_ref().is_none_or(|live| live.modern)
     }
 
-    /// Dials anew whenever the connection was lost; runs until it is dropped.
+    /// Whether there is a connection, and to another server than this.
+    pub(super) fn leads_elsewhere(&self, addr: &ConnectionAddr) -> bool {
+        let live = self.live.read();
+        live.as_ref().is_some_and(|live| live.addr != *addr)
+    }
+
+    /// Gives the connection up: something better is known.
+    pub(super) fn reconnect(&self, cause: &str) {
+        let live = self.live.read().clone();
+        if let Some(live) = live {
+            self.replace(&live, cause);
+        }
+    }
+
+    /// Takes a connection that has been dialled.
+    pub(super) fn take(&self, dialled: Dialled) {
+        *self.live.write() = Some(Arc::new(Live {
+            connection: dialled.connection,
+            modern: dialled.modern,
+            addr: dialled.addr,
+            scripts: dialled.scripts,
+            strikes: AtomicU32::new(0),
+        }));
+        self.made.send_modify(|count| *count += 1);
+    }
+
+    /// Dials whenever there is no connection; runs until it is dropped.
     pub(super) async fn keep(self: Arc<Self>) {
         loop {
             self.lost.notified().await;
             let mut backoff = BACKOFF_MIN;
             while self.live.read().is_none() {
-                match server::dial(&self.client, self.partitions).await {
-                    Ok(connection) => {
-                        *self.live.write() = Some(Arc::new(Live::new(connection)));
-                        tracing::info!("reconnected to Redis");
+                let partitions = self.partitions.read().clone();
+                match self.dialer.dial(&partitions).await {
+                    // Others have come to live there meanwhile: they have to be entered as well.
+                    Ok(_) if !Arc::ptr_eq(&partitions, &self.partitions.read()) => {}
+                    Ok(dialled) => {
+                        self.take(dialled);
+                        tracing::info!(server = %self.dialer, "connected to Redis");
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "could not reconnect to Redis");
+                        tracing::debug!(%error, server = %self.dialer, "could not connect to Redis");
                         sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
                         backoff = BACKOFF_MAX.min(backoff * 2);
                     }
                 }
+            }
+        }
+    }
+
+    async fn send(&self, live: &Arc<Live>, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
+        let mut connection = live.connection.clone();
+        match connection
+            .send_packed_commands(pipeline, 0, pipeline.len())
+            .await
+        {
+            Ok(values) => {
+                live.strikes.store(0, Ordering::Relaxed);
+                if values.iter().any(is_demoted) {
+                    self.replace(live, "the server is no longer the primary");
+                }
+                Ok(values)
+            }
+            Err(failure) => {
+                let error = error::of_transport(&failure);
+                if failure.is_timeout() {
+                    self.strike(live);
+                } else {
+                    self.replace(live, &error.to_string());
+                }
+                Err(error)
             }
         }
     }
@@ -227,12 +272,14 @@ impl Link {
         // Another call may have noticed first.
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, live)) {
             *current = None;
-            tracing::warn!(cause, "lost the connection to Redis");
+            tracing::warn!(cause, server = %self.dialer, "lost the connection to Redis");
             self.lost.notify_one();
         }
     }
+}
 
-    fn pipeline(&self, calls: &[Call]) -> Pipeline {
+impl Live {
+    fn pipeline(&self, calls: &[&Call]) -> Pipeline {
         let mut pipeline = Pipeline::with_capacity(calls.len());
         for call in calls {
             self.add(&mut pipeline, call);
@@ -240,23 +287,28 @@ impl Link {
         pipeline
     }
 
+    fn load(&self, pipeline: &mut Pipeline, order: Order) {
+        match order {
+            Order::Run(script) => pipeline
+                .cmd("SCRIPT")
+                .arg("LOAD")
+                .arg(self.scripts.text(script)),
+            // Keeps the pairs together; a plain command never lacks a script.
+            Order::Command(_) => pipeline.cmd("PING"),
+        };
+    }
+
     fn add(&self, pipeline: &mut Pipeline, call: &Call) {
-        pipeline
-            .cmd("EVALSHA")
-            .arg(self.scripts.hash(call.script))
-            .arg(1)
-            .arg(Keys::of(call.partition).meta());
+        match call.order {
+            Order::Run(script) => pipeline
+                .cmd("EVALSHA")
+                .arg(self.scripts.hash(script))
+                .arg(1)
+                .arg(Keys::of(call.partition).meta()),
+            Order::Command(name) => pipeline.cmd(name),
+        };
         for arg in &call.args {
             pipeline.arg(&arg[..]);
-        }
-    }
-}
-
-impl Live {
-    fn new(connection: MultiplexedConnection) -> Self {
-        Live {
-            connection,
-            strikes: AtomicU32::new(0),
         }
     }
 }
@@ -267,14 +319,6 @@ pub(super) fn settings() -> AsyncConnectionConfig {
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
         .set_pipeline_buffer_size(QUEUE)
-}
-
-/// An answer, or the error that stands in its place.
-pub(super) fn answered(value: Value) -> Result<Value, Error> {
-    match value {
-        Value::ServerError(failure) => Err(error::of_server(&failure)),
-        value => Ok(value),
-    }
 }
 
 fn is_no_script(value: &Value) -> bool {

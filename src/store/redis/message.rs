@@ -34,6 +34,8 @@ const AMENDED_LEN: usize = 16;
 /// A message as it was heard.
 #[derive(Debug)]
 pub(super) struct Message {
+    /// The partition's epoch.
+    pub(super) epoch: u32,
     /// Its number in its partition.
     pub(super) seq: u64,
     /// What it says.
@@ -43,6 +45,7 @@ pub(super) struct Message {
 /// Reads a message; none when it is something else.
 pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     let (header, mut rest) = bytes.split_at_checked(HEADER_LEN)?;
+    let epoch = u32::from_be_bytes(header[..4].try_into().ok()?);
     let seq = u64::from_be_bytes(header[4..].try_into().ok()?);
     let mut changes = Vec::new();
     while !rest.is_empty() {
@@ -58,7 +61,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
         add_section(section[0], entries.chunks_exact(length), &mut changes)?;
         rest = tail;
     }
-    Some(Message { seq, changes })
+    Some(Message {
+        epoch,
+        seq,
+        changes,
+    })
 }
 
 fn add_section<'a>(
@@ -180,7 +187,7 @@ mod tests {
     #[test]
     fn a_message_says_what_its_sections_say() {
         let message = decode(&message()).unwrap();
-        assert_eq!(message.seq, 77);
+        assert_eq!((message.epoch, message.seq), (1, 77));
         let [
             Change::Moved(entries),
             Change::Noted(notes),

@@ -1,25 +1,33 @@
-//! The store in Redis: one packed record a task, one script a step, one connection a process.
+//! The store in Redis: one packed record a task, one script a step, one connection for commands a server.
 //!
 //! `keys.rs` is the data model, `scripts/` the steps. Transitions are decided in Rust; the only one a script makes
-//! by itself is that of a task being acquired.
+//! by itself is that of a task being acquired. `router.rs` finds the server of a partition, `link.rs` keeps the
+//! connection to it, `ledger.rs` finds out when it came back with less than it had, `feed.rs` hears what it announces.
 
+mod acquire;
+pub mod address;
 mod batch;
+mod clock;
+mod cluster;
 mod commit;
+mod dial;
 mod error;
 mod feed;
 mod keys;
 mod lease;
+mod ledger;
 mod link;
 mod message;
 mod read;
 mod reply;
+mod router;
 mod script;
+mod sentinel;
 mod server;
 mod submit;
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU16, AtomicU64},
@@ -29,16 +37,26 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use redis::{
-    Client, ConnectionInfo, IntoConnectionInfo, aio::MultiplexedConnection, io::tcp::TcpSettings,
+use redis::ConnectionInfo;
+use tokio::{
+    sync::broadcast,
+    time::{Instant, sleep},
 };
-use tokio::sync::broadcast;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::{feed::Feed, link::Link, script::Scripts};
+use self::{
+    address::{Address, Topology},
+    cluster::Cluster,
+    dial::{Common, Dialer, Target},
+    feed::Feed,
+    ledger::Ledger,
+    link::Link,
+    router::Router,
+    sentinel::Sentinels,
+};
 use super::{
-    Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-    Renewal, Stats, Store, Submission, Verdict,
+    Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing, Log,
+    Lookup, Renewal, Stats, Store, Submission, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -47,59 +65,42 @@ use crate::{
 
 pub use server::ConnectError;
 
-/// Unacknowledged bytes older than this end a connection.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Partitions of a cluster where none are configured: enough to spread over many nodes evenly.
+const CLUSTER_PARTITIONS: u16 = 64;
+/// How long a start waits for a cluster that has just been formed or is failing over.
+const CLUSTER_WITHIN: Duration = Duration::from_secs(5);
+/// Between looks at it meanwhile.
+const CLUSTER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the Redis is and how it is used.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
-    /// `redis://` or `rediss://`; may hold a password.
-    pub url: String,
-    /// Over how many partitions ids are spread; fixed once the store holds data. One Redis is one thread, and one
-    /// partition keeps the strictest order: more are for a cluster.
-    pub partitions: u16,
+    /// Where it is.
+    pub address: Address,
+    /// Over how many partitions ids are spread; fixed once the store holds data. None leaves it to what is there: one
+    /// for a single Redis, which is one thread and keeps the strictest order so, and 64 for a cluster.
+    pub partitions: Option<u16>,
     /// Start even if the server may evict accepted tasks.
     pub allow_eviction: bool,
 }
 
 impl Config {
-    /// One partition, no eviction.
-    pub fn new(url: impl Into<String>) -> Self {
+    /// The usual number of partitions, no eviction.
+    pub fn new(address: Address) -> Self {
         Config {
-            url: url.into(),
-            partitions: 1,
+            address,
+            partitions: None,
             allow_eviction: false,
         }
-    }
-
-    /// The URL without its password.
-    pub fn redacted(&self) -> String {
-        let Some(mut url) = redis::parse_redis_url(&self.url) else {
-            return "a malformed Redis URL".into();
-        };
-        if url.password().is_some() && url.set_password(Some("***")).is_err() {
-            return "a Redis URL with a password".into();
-        }
-        url.set_query(None);
-        url.into()
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("url", &self.redacted())
-            .field("partitions", &self.partitions)
-            .field("allow_eviction", &self.allow_eviction)
-            .finish()
     }
 }
 
 /// The store in Redis.
 #[derive(Debug)]
 pub struct RedisStore {
-    info: Info,
-    link: Arc<Link>,
+    durability: Durability,
+    partitions: u16,
+    router: Arc<Router>,
     feed: Arc<Feed>,
     /// From which partition the next round starts.
     turn: AtomicU16,
@@ -107,7 +108,7 @@ pub struct RedisStore {
     unanswered: Mutex<HashMap<(WorkerId, u16), u64>>,
     /// How far the sweep of each partition's batches is.
     swept: Vec<AtomicU64>,
-    _loops: [AbortOnDropHandle<()>; 3],
+    _loops: [AbortOnDropHandle<()>; 2],
 }
 
 impl RedisStore {
@@ -118,39 +119,43 @@ impl RedisStore {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         // Another part of the process may have installed one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let partitions = config.partitions.clamp(1, MAX_PARTITIONS);
-        let client = client(&config.url)?;
-        let (mut connection, server) =
-            meet(&client, config.allow_eviction)
-                .await
-                .map_err(|error| {
-                    // Said here alone: later on everybody knows which server is meant.
-                    let address = client.get_connection_info().addr().to_string();
-                    match error {
-                        ConnectError::Store(source) => ConnectError::At { address, source },
-                        other => other,
-                    }
-                })?;
-        server::claim(&mut connection, partitions).await?;
-        let info = Info {
-            name: "redis",
-            durability: server.durability,
-            partitions,
-            epoch: server::epoch(&mut connection, partitions).await?,
+        let usual = if config.address.is_cluster() {
+            CLUSTER_PARTITIONS
+        } else {
+            1
         };
-        let scripts = Scripts::new(server.flags);
-        let link = Arc::new(Link::new(client.clone(), connection, scripts, partitions));
-        let feed = Arc::new(Feed::new(partitions));
+        let partitions = config.partitions.unwrap_or(usual).clamp(1, MAX_PARTITIONS);
+        let common = Arc::new(Common {
+            partitions,
+            allow_eviction: config.allow_eviction,
+            ledger: Ledger::new(partitions),
+            clock: clock::StoreClock::default(),
+            cluster: config.address.is_cluster(),
+        });
+        let (router, durability) = match config.address.topology {
+            Topology::Single(info) => single(common.clone(), Target::Fixed(*info)).await,
+            Topology::Sentinel {
+                sentinels,
+                master,
+                login,
+            } => {
+                let sentinels = Arc::new(Sentinels::new(sentinels, master, login));
+                single(common.clone(), Target::Sentinels(sentinels)).await
+            }
+            Topology::Cluster { seeds } => many(common.clone(), seeds).await,
+        }?;
+        let router = Arc::new(router);
+        let feed = Arc::new(Feed::new(common));
         let loops = [
-            tokio::spawn(Arc::clone(&link).keep()),
-            tokio::spawn(Arc::clone(&feed).subscribe(client, Arc::clone(&link))),
-            tokio::spawn(Arc::clone(&feed).probe(Arc::clone(&link))),
+            tokio::spawn(Arc::clone(&feed).subscribe(router.clone())),
+            tokio::spawn(Arc::clone(&feed).probe(router.clone())),
         ];
         let loops = loops.map(AbortOnDropHandle::new);
         feed.stands().await?;
         Ok(RedisStore {
-            info,
-            link,
+            durability,
+            partitions,
+            router,
             feed,
             turn: AtomicU16::new(0),
             unanswered: Mutex::default(),
@@ -161,38 +166,79 @@ impl RedisStore {
 
     /// The partition of an id, if there is such a one.
     fn partition_of(&self, partition: u16) -> Option<u16> {
-        (partition < self.info.partitions).then_some(partition)
+        (partition < self.partitions).then_some(partition)
+    }
+
+    /// Takes note of what an answer says besides what was asked: the time, and that an announcement was made.
+    fn hear(&self, partition: u16, now: i64, seq: u64) {
+        self.router.common.clock.hear(now);
+        self.router.common.ledger.saw(partition, seq);
     }
 }
 
-async fn meet(
-    client: &Client,
-    allow_eviction: bool,
-) -> Result<(MultiplexedConnection, server::Server), ConnectError> {
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&link::settings())
-        .await?;
-    let server = server::inspect(&mut connection, allow_eviction).await?;
-    Ok((connection, server))
+/// All partitions behind one link.
+async fn single(common: Arc<Common>, target: Target) -> Result<(Router, Durability), ConnectError> {
+    let all: Arc<[u16]> = (0..common.partitions).collect();
+    let dialer = Dialer::new(target.clone(), common.clone());
+    // The first time, what is wrong is the caller's to know.
+    let dialled = dialer
+        .dial(&all)
+        .await
+        .map_err(|error| at(&dialer, error))?;
+    let durability = dialled.durability;
+    let link = Arc::new(Link::new(dialer, all));
+    link.take(dialled);
+    let mut loops = vec![tokio::spawn(link.clone().keep())];
+    if let Target::Sentinels(sentinels) = target {
+        loops.push(tokio::spawn(sentinels.watch(link.clone())));
+    }
+    let loops = loops.into_iter().map(AbortOnDropHandle::new).collect();
+    Ok((Router::one(common, link, loops), durability))
 }
 
-fn client(url: &str) -> Result<Client, ConnectError> {
-    let refused = |failure: redis::RedisError| ConnectError::Url(failure.to_string());
-    let info: ConnectionInfo = url.into_connection_info().map_err(refused)?;
-    let tcp = TcpSettings::default().set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(TCP_USER_TIMEOUT);
-    Client::open(info.set_tcp_settings(tcp)).map_err(refused)
+/// Partitions spread over a cluster.
+async fn many(
+    common: Arc<Common>,
+    seeds: Vec<ConnectionInfo>,
+) -> Result<(Router, Durability), ConnectError> {
+    let cluster = Arc::new(Cluster::new(seeds, common.clone()));
+    let until = Instant::now() + CLUSTER_WITHIN;
+    let durability = loop {
+        match cluster.begin().await {
+            Ok(durability) => break durability,
+            Err(error @ ConnectError::Store(_)) if Instant::now() >= until => return Err(error),
+            Err(ConnectError::Store(_)) => sleep(CLUSTER_PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    };
+    let keep = AbortOnDropHandle::new(tokio::spawn(cluster.clone().keep()));
+    Ok((Router::many(common, cluster, keep), durability))
+}
+
+/// Said here alone: later on everybody knows which server is meant.
+fn at(dialer: &Dialer, error: ConnectError) -> ConnectError {
+    match error {
+        ConnectError::Store(source) => ConnectError::At {
+            address: dialer.to_string(),
+            source,
+        },
+        other => other,
+    }
 }
 
 #[async_trait]
 impl Store for RedisStore {
     fn info(&self) -> Info {
-        self.info.clone()
+        Info {
+            name: "redis",
+            durability: self.durability,
+            partitions: self.partitions,
+            epoch: self.router.common.ledger.highest_epoch(),
+        }
     }
 
     fn now(&self) -> Timestamp {
-        self.link.now()
+        self.router.common.clock.now()
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -255,25 +301,5 @@ impl Store for RedisStore {
 
     async fn stats(&self) -> Result<Stats, Error> {
         self.count().await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_never_shown() {
-        for url in [
-            "redis://user:s3cret@localhost:6379/1",
-            "rediss://:s3cret@localhost",
-            "redis//:s3cret@localhost",
-        ] {
-            let config = Config::new(url);
-            assert!(
-                !format!("{config:?} {}", config.redacted()).contains("s3cret"),
-                "{url}"
-            );
-        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use redis::{Pipeline, Value};
+use redis::Value;
 
 use super::{
     RedisStore,
     keys::Keys,
-    link::{self, Call},
+    lease::decimal,
+    link::{Call, Order},
     reply,
     script::Script,
 };
@@ -35,11 +36,11 @@ impl RedisStore {
         let mut missing = Vec::new();
         while !groups.is_empty() {
             let read = self.read_some(ids, &groups).await?;
-            for ((_, indexes), records) in groups.iter_mut().zip(read) {
+            for ((_, indexes), (epoch, records)) in groups.iter_mut().zip(read) {
                 // A reply never is empty, so this comes to an end.
                 for (index, record) in indexes.drain(..records.len()).zip(records) {
                     match reply::bytes(&record) {
-                        Some(bytes) => lookups[index] = found(ids[index], bytes),
+                        Some(bytes) => lookups[index] = found(ids[index], bytes, epoch),
                         None => missing.push(index),
                     }
                 }
@@ -50,17 +51,17 @@ impl RedisStore {
         Ok(lookups)
     }
 
-    /// The records of each group's first tasks, as many as fit into a reply: one reply must not keep the connection
+    /// The epoch, and the records of each group's first tasks, as many as fit into a reply: one reply must not keep the connection
     /// from everybody else.
     async fn read_some(
         &self,
         ids: &[TaskId],
         groups: &[(u16, Vec<usize>)],
-    ) -> Result<Vec<Vec<Value>>, Error> {
+    ) -> Result<Vec<(u32, Vec<Value>)>, Error> {
         let calls: Vec<Call> = groups
             .iter()
             .map(|(partition, indexes)| Call {
-                script: Script::Read,
+                order: Order::Run(Script::Read),
                 partition: *partition,
                 args: indexes
                     .iter()
@@ -68,16 +69,17 @@ impl RedisStore {
                     .collect(),
             })
             .collect();
-        let answers = self.link.run(&calls).await?.into_iter();
-        answers
-            .zip(groups)
-            .map(|(answer, (_, indexes))| match answer? {
-                Value::Array(records) if (1..=indexes.len()).contains(&records.len()) => {
-                    Ok(records)
-                }
-                _ => Err(reply::odd("tasks")),
-            })
-            .collect()
+        let answers = self.router.run_each(&calls).await?.into_iter();
+        let read = answers.zip(groups).map(|(answer, (_, indexes))| {
+            let Value::Array(mut records) = answer else {
+                return None;
+            };
+            let known = (2..=indexes.len() + 1).contains(&records.len());
+            let epoch = known.then(|| records.remove(0))?;
+            Some((reply::epoch(&epoch)?, records))
+        });
+        read.collect::<Option<_>>()
+            .ok_or_else(|| reply::odd("tasks"))
     }
 
     async fn mark_expired(
@@ -86,14 +88,14 @@ impl RedisStore {
         missing: &[usize],
         lookups: &mut [Lookup],
     ) -> Result<(), Error> {
-        let mut pipeline = Pipeline::with_capacity(missing.len());
-        for index in missing {
-            let id = ids[*index];
-            pipeline
-                .cmd("EXISTS")
-                .arg(Keys::of(id.partition()).tombstone(id));
-        }
-        for (index, answer) in missing.iter().zip(self.ask(&pipeline).await?) {
+        let calls: Vec<Call> = missing
+            .iter()
+            .map(|index| {
+                let (id, partition) = (ids[*index], ids[*index].partition());
+                command("EXISTS", partition, vec![Keys::of(partition).tombstone(id)])
+            })
+            .collect();
+        for (index, answer) in missing.iter().zip(self.ask(&calls).await?) {
             if reply::int(&answer) == Some(1) {
                 lookups[*index] = Lookup::Expired;
             }
@@ -168,18 +170,16 @@ impl RedisStore {
         highest: &str,
         limit: usize,
     ) -> Result<(Vec<Placed>, Option<Placed>), Error> {
-        let mut pipeline = redis::pipe();
-        for partition in 0..self.info.partitions {
-            let key = Keys::of(partition).batches();
-            pipeline
-                .cmd("ZREVRANGEBYSCORE")
-                .arg(key)
-                .arg(highest)
-                .arg("-inf");
-            pipeline.arg("WITHSCORES").arg("LIMIT").arg(0).arg(limit);
-        }
+        let pages = (0..self.partitions).map(|partition| {
+            let [bounds, scores] = [[highest, "-inf"], ["WITHSCORES", "LIMIT"]];
+            let words = bounds.into_iter().chain(scores).chain(["0"]);
+            let mut args = vec![Keys::of(partition).batches()];
+            args.extend(words.map(|word| word.as_bytes().to_vec()));
+            args.push(decimal(limit));
+            command("ZREVRANGEBYSCORE", partition, args)
+        });
         let (mut batches, mut known_to) = (Vec::new(), None);
-        for answer in self.ask(&pipeline).await? {
+        for answer in self.ask(&pages.collect::<Vec<_>>()).await? {
             let pairs = reply::array(&answer).ok_or_else(|| reply::odd("batches"))?;
             let page = pairs.chunks_exact(2).filter_map(|pair| {
                 let id = BatchId::from_bytes(reply::id(&pair[0])?);
@@ -197,22 +197,25 @@ impl RedisStore {
     async fn created(&self, id: BatchId) -> Result<i64, Error> {
         let [a, b, c, d, e, f, ..] = *id.as_bytes();
         let made = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-        let mut pipeline = redis::pipe();
         let key = Keys::of(id.partition()).batches();
-        pipeline.cmd("ZSCORE").arg(key).arg(id.as_bytes());
-        let score = self.ask(&pipeline).await?.first().and_then(reply::int);
+        let args = vec![key, id.as_bytes().to_vec()];
+        let asked = self.ask(&[command("ZSCORE", id.partition(), args)]).await?;
+        let score = asked.first().and_then(reply::int);
         Ok(score.unwrap_or(made))
     }
 
     /// The id ranges of batches, each in order of submission; empty for one that is not there.
     async fn ranges_of(&self, ids: &[BatchId]) -> Result<Vec<Vec<IdRange>>, Error> {
-        let mut pipeline = redis::pipe();
-        for id in ids {
-            // Of a partition that is not there no key exists.
-            pipeline.cmd("GET").arg(Keys::of(id.partition()).calls(*id));
-        }
-        let answers = self.ask(&pipeline).await?;
-        let ranges = answers.iter().map(|answer| {
+        // Of a partition that is not there no key exists.
+        let known = |id: &BatchId| self.partition_of(id.partition()).is_some();
+        let gets = ids.iter().filter(|id| known(id)).map(|id| {
+            let partition = id.partition();
+            command("GET", partition, vec![Keys::of(partition).calls(*id)])
+        });
+        let mut answers = self.ask(&gets.collect::<Vec<_>>()).await?.into_iter();
+        let ranges = ids.iter().map(|id| {
+            let answer = known(id).then(|| answers.next()).flatten();
+            let answer = &answer.unwrap_or(Value::Nil);
             let bytes = reply::bytes(answer).unwrap_or_default();
             let ranges = bytes.chunks(reply::RANGE_LEN).map(reply::decode_range);
             ranges
@@ -222,19 +225,28 @@ impl RedisStore {
         ranges.collect()
     }
 
-    /// Answers without a place for errors: the first one fails them all.
-    async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
-        if pipeline.is_empty() {
+    async fn ask(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
+        if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = self.link.send(pipeline).await?;
-        answers.into_iter().map(link::answered).collect()
+        self.router.run_each(calls).await
     }
 }
 
-fn found(id: TaskId, bytes: &[u8]) -> Lookup {
+fn command(name: &'static str, partition: u16, args: Vec<Vec<u8>>) -> Call {
+    Call {
+        order: Order::Command(name),
+        partition,
+        args,
+    }
+}
+
+fn found(id: TaskId, bytes: &[u8], epoch: u32) -> Lookup {
     match record::decode(id, bytes) {
-        Ok(task) => Lookup::Found(Box::new(task)),
+        Ok(mut task) => {
+            task.epoch = task.epoch.max(epoch);
+            Lookup::Found(Box::new(task))
+        }
         Err(fault) => Lookup::Fault(fault.to_string()),
     }
 }

@@ -39,10 +39,12 @@ pub(super) enum Script {
     Amend,
     Sweep,
     Stats,
+    Epoch,
+    Ready,
 }
 
 impl Script {
-    const ALL: [Script; 10] = [
+    const ALL: [Script; 12] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
@@ -53,6 +55,8 @@ impl Script {
         Script::Amend,
         Script::Sweep,
         Script::Stats,
+        Script::Epoch,
+        Script::Ready,
     ];
 
     fn body(self) -> &'static str {
@@ -67,6 +71,8 @@ impl Script {
             Script::Amend => include_str!("scripts/amend.lua"),
             Script::Sweep => include_str!("scripts/sweep.lua"),
             Script::Stats => include_str!("scripts/stats.lua"),
+            Script::Epoch => include_str!("scripts/epoch.lua"),
+            Script::Ready => include_str!("scripts/ready.lua"),
         }
     }
 
@@ -81,10 +87,10 @@ impl Script {
 pub(super) struct Scripts(Vec<(String, Source)>);
 
 impl Scripts {
-    /// `flags`: the server knows script flags (Redis 7.0 and newer).
-    pub(super) fn new(flags: bool) -> Self {
+    /// `modern`: the server knows script flags and sharded channels (Redis 7.0 and newer).
+    pub(super) fn new(modern: bool, cluster: bool) -> Self {
         let sources = Script::ALL.into_iter().map(|script| {
-            let text = text(script, flags);
+            let text = text(script, modern, cluster);
             let source = Source::new(&text);
             (text, source)
         });
@@ -100,17 +106,24 @@ impl Scripts {
     }
 }
 
-fn text(script: Script, flags: bool) -> String {
+/// On a node of a cluster: fails while the partition's slot is on its way to another node, since then a key that is
+/// missing may be over there. Nothing has been written yet at this point.
+const GUARD: &str = "redis.call('EXISTS', PREFIX .. '-')\n";
+
+fn text(script: Script, modern: bool, cluster: bool) -> String {
     let body = concat_body(script);
     let mut text = String::new();
-    if flags && !script.needs_room() {
+    if modern && !script.needs_room() {
         text.push_str("#!lua flags=allow-oom\n");
     }
-    for (name, value) in constants() {
+    for (name, value) in constants(keys::publish(modern && cluster)) {
         // A name costs every call a little: only those that are used.
         if body.contains(name) || name == "PREFIX" {
             text.push_str(&format!("local {name} = {value}\n"));
         }
+    }
+    if cluster {
+        text.push_str(GUARD);
     }
     text.push_str(&body);
     text
@@ -120,8 +133,9 @@ fn concat_body(script: Script) -> String {
     [include_str!("scripts/common.lua"), script.body()].concat()
 }
 
-fn constants() -> Vec<(&'static str, String)> {
+fn constants(publish: &str) -> Vec<(&'static str, String)> {
     let mut constants = keys::lua_names();
+    constants.push(("PUBLISH", format!("'{publish}'")));
     constants.push(("BATCH_FIELDS", BATCH_FIELDS.into()));
     let numbers = limits().into_iter().chain(numbers());
     constants.extend(numbers.map(|(name, number)| (name, number.to_string())));
@@ -190,12 +204,13 @@ mod tests {
 
     #[test]
     fn only_submit_is_refused_when_the_server_is_full() {
-        let scripts = Scripts::new(true);
+        let scripts = Scripts::new(true, false);
         for script in Script::ALL {
             let drains = scripts.text(script).starts_with("#!lua flags=allow-oom\n");
             assert_eq!(drains, script != Script::Submit, "{script:?}");
         }
-        assert!(!Scripts::new(false).text(Script::Commit).starts_with('#'));
+        let old = Scripts::new(false, false);
+        assert!(!old.text(Script::Commit).starts_with('#'));
     }
 
     #[test]

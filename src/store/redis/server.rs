@@ -1,18 +1,19 @@
-//! The first talk with a server: whether it will do, how well it keeps things, and whose data it holds.
+//! The first talk with a server: whether it will do, and how well it keeps things.
 
 use std::collections::HashMap;
 
-use redis::{Client, Pipeline, RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, aio::MultiplexedConnection};
 
-use super::{error, keys, keys::Keys, link};
+use super::error;
 use crate::store::{Durability, Error};
 
 /// The layout that `keys.rs` and `store::record` describe.
-const SCHEMA: u32 = 1;
-/// Changes only when a failover lost writes.
-const FIRST_EPOCH: u32 = 1;
+pub(super) const SCHEMA: u32 = 2;
 /// `LPOP` with a count and `GETRANGE` on what a script wrote are older; lists of several pops are from here on.
 const OLDEST: (u32, u32) = (6, 2);
+
+const IS_CLUSTER: &str = "it is a node of a cluster; name the cluster with redis+cluster://";
+const IS_NO_CLUSTER: &str = "it is not a node of a cluster; name it with redis://";
 
 /// Why a Redis store does not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,14 @@ pub enum ConnectError {
     /// The server lacks what the scripts need.
     #[error("use Redis {0}: version 6.2 or newer is needed")]
     TooOld(String),
+    /// The server follows another one.
+    #[error(
+        "use this Redis: it is a replica; name its primary, or its sentinels with redis+sentinel://"
+    )]
+    Replica,
+    /// The server is a node of a cluster, or is not although it should be.
+    #[error("use this Redis: {0}")]
+    Topology(&'static str),
     /// The server may throw accepted work away.
     #[error(
         "use this Redis: its maxmemory-policy is `{0}`, so it may evict accepted tasks; \
@@ -56,8 +65,8 @@ pub enum ConnectError {
 /// What the server said of itself.
 #[derive(Debug)]
 pub(super) struct Server {
-    /// It knows script flags.
-    pub(super) flags: bool,
+    /// It knows script flags and sharded channels (7.0 and newer).
+    pub(super) modern: bool,
     pub(super) durability: Durability,
 }
 
@@ -67,24 +76,11 @@ impl From<RedisError> for ConnectError {
     }
 }
 
-/// Connects and makes sure that the data is what this process expects; makes it so when there is none.
-pub(super) async fn dial(
-    client: &Client,
-    partitions: u16,
-) -> Result<MultiplexedConnection, ConnectError> {
-    let settings = link::settings();
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&settings)
-        .await?;
-    claim(&mut connection, partitions).await?;
-    epoch(&mut connection, partitions).await?;
-    Ok(connection)
-}
-
 /// Asks the server what it is.
 pub(super) async fn inspect(
     connection: &mut MultiplexedConnection,
     allow_eviction: bool,
+    cluster: bool,
 ) -> Result<Server, ConnectError> {
     let text: String = redis::cmd("INFO").query_async(connection).await?;
     let info: HashMap<&str, &str> = text
@@ -94,6 +90,14 @@ pub(super) async fn inspect(
     let version = info.get("redis_version").copied().unwrap_or_default();
     let parsed = parse_version(version).filter(|version| *version >= OLDEST);
     let (major, _) = parsed.ok_or_else(|| ConnectError::TooOld(version.to_owned()))?;
+    match (info.get("cluster_enabled") == Some(&"1"), cluster) {
+        (true, false) => return Err(ConnectError::Topology(IS_CLUSTER)),
+        (false, true) => return Err(ConnectError::Topology(IS_NO_CLUSTER)),
+        _ => {}
+    }
+    if info.get("role") == Some(&"slave") {
+        return Err(ConnectError::Replica);
+    }
     let policy = info
         .get("maxmemory_policy")
         .copied()
@@ -103,7 +107,7 @@ pub(super) async fn inspect(
     }
     let appends = info.get("aof_enabled") == Some(&"1");
     Ok(Server {
-        flags: major >= 7,
+        modern: major >= 7,
         durability: durability(connection, appends).await,
     })
 }
@@ -130,60 +134,6 @@ async fn durability(connection: &mut MultiplexedConnection, appends: bool) -> Du
         }
         _ => Durability::FsyncEverySecond,
     }
-}
-
-pub(super) async fn claim(
-    connection: &mut MultiplexedConnection,
-    partitions: u16,
-) -> Result<(), ConnectError> {
-    let mut pipeline = redis::pipe();
-    set_once(&mut pipeline, keys::STORE.as_bytes(), "schema", SCHEMA);
-    set_once(
-        &mut pipeline,
-        keys::STORE.as_bytes(),
-        "partitions",
-        u32::from(partitions),
-    );
-    pipeline
-        .cmd("HMGET")
-        .arg(keys::STORE)
-        .arg("schema")
-        .arg("partitions");
-    let ((schema, stored),): ((String, String),) = pipeline.query_async(connection).await?;
-    if schema != SCHEMA.to_string() {
-        return Err(ConnectError::Schema(schema));
-    }
-    if stored != partitions.to_string() {
-        return Err(ConnectError::Partitions {
-            wanted: partitions,
-            stored,
-        });
-    }
-    Ok(())
-}
-
-fn set_once(pipeline: &mut Pipeline, key: &[u8], field: &str, value: u32) {
-    pipeline
-        .cmd("HSETNX")
-        .arg(key)
-        .arg(field)
-        .arg(value)
-        .ignore();
-}
-
-/// The present epoch: the highest of all partitions; begins the first where there is none.
-pub(super) async fn epoch(
-    connection: &mut MultiplexedConnection,
-    partitions: u16,
-) -> Result<u32, ConnectError> {
-    let mut pipeline = redis::pipe();
-    for partition in 0..partitions {
-        let meta = Keys::of(partition).meta();
-        set_once(&mut pipeline, &meta, "epoch", FIRST_EPOCH);
-        pipeline.cmd("HGET").arg(meta).arg("epoch");
-    }
-    let epochs: Vec<u32> = pipeline.query_async(connection).await?;
-    Ok(epochs.into_iter().max().unwrap_or(FIRST_EPOCH))
 }
 
 #[cfg(test)]

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use redis::Value;
-
 use super::{
     RedisStore,
     keys::Keys,
     lease::decimal,
-    link::{self, Call},
+    link::{Call, Order},
     message, reply,
     script::Script,
 };
@@ -22,7 +20,7 @@ impl RedisStore {
     pub(super) async fn accept(&self, mut submission: Submission) -> Result<Accepted, Error> {
         // Where there is one partition the script sees key and batch together.
         let claim = match submission.idempotency.take() {
-            Some(idempotency) if self.info.partitions > 1 => Some(idempotency),
+            Some(idempotency) if self.partitions > 1 => Some(idempotency),
             other => {
                 submission.idempotency = other;
                 None
@@ -45,17 +43,14 @@ impl RedisStore {
         let partition = self
             .partition_of(batch_id.partition())
             .ok_or(Error::NoSuchBatch(batch_id))?;
-        let call = Call {
-            script: Script::Submit,
-            partition,
-            args: self.arguments(submission),
-        };
-        let answer = self.link.run_one(call).await?;
+        let args = self.arguments(submission);
+        let answer = self.router.run_one(Script::Submit, partition, args).await?;
         let odd = || reply::odd("a submit");
-        let [now, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
+        let [now, seq, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
             return Err(odd());
         };
-        self.link.hear_time(reply::int(now).ok_or_else(odd)?);
+        let now = reply::int(now).ok_or_else(odd)?;
+        self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
         match (reply::bytes(verdict).unwrap_or_default(), rest) {
             (b"ok", [made]) => self
                 .accepted(reply::bytes(made).unwrap_or_default())
@@ -70,7 +65,7 @@ impl RedisStore {
 
     fn arguments(&self, submission: &Submission) -> Vec<Vec<u8>> {
         let batch_id = submission.batch_id;
-        let now = self.link.now();
+        let now = self.router.common.clock.now();
         let parts = self.parts(submission, now);
         let key = submission.idempotency.as_ref();
         let created = submission.specs.first().map(|spec| spec.create_time);
@@ -104,9 +99,10 @@ impl RedisStore {
     fn parts(&self, submission: &Submission, now: Timestamp) -> Parts {
         let batch_id = submission.batch_id;
         let keys = Keys::of(batch_id.partition());
+        let epoch = self.router.common.ledger.epoch(batch_id.partition());
         let mut parts = Parts::default();
         for (id, spec) in submission.ids.iter().zip(&submission.specs) {
-            let task = Task::new(id, batch_id, Arc::clone(spec), self.info.epoch);
+            let task = Task::new(id, batch_id, Arc::clone(spec), epoch);
             parts.records.push(keys.task(id));
             parts.records.push(record::encode(&task));
             parts.timers.push(decimal(spec.deadline.0));
@@ -124,25 +120,21 @@ impl RedisStore {
         idempotency: &Idempotency,
         submission: &Submission,
     ) -> Result<Accepted, Error> {
-        let key = self.home_of(idempotency);
+        let (partition, key) = self.home_of(idempotency);
         let mut value = idempotency.hash.to_vec();
         value.extend(submission.batch_id.as_bytes());
         value.extend(reply::encode_range(submission.ids));
-        let mut pipeline = redis::pipe();
-        let window = IDEMPOTENCY_WINDOW.as_millis().to_string();
-        pipeline
-            .cmd("SET")
-            .arg(&key)
-            .arg(value)
-            .arg("NX")
-            .arg("PX")
-            .arg(window);
-        pipeline.cmd("GET").arg(&key);
-        let mut answers = self.link.send(&pipeline).await?.into_iter();
+        let window = decimal(IDEMPOTENCY_WINDOW.as_millis());
+        let command = |name, args| Call {
+            order: Order::Command(name),
+            partition,
+            args,
+        };
+        let bind = vec![key.clone(), value, b"NX".to_vec(), b"PX".to_vec(), window];
+        let calls = [command("SET", bind), command("GET", vec![key])];
+        let answers = self.router.run_each(&calls).await?;
         let odd = || reply::odd("an idempotency key");
-        link::answered(answers.next().ok_or_else(odd)?)?;
-        let bound = link::answered(answers.next().ok_or_else(odd)?)?;
-        let bound = reply::bytes(&bound).ok_or_else(odd)?;
+        let bound = answers.last().and_then(reply::bytes).ok_or_else(odd)?;
         let (hash, made) = bound
             .split_at_checked(idempotency.hash.len())
             .ok_or_else(odd)?;
@@ -155,12 +147,13 @@ impl RedisStore {
 
     /// A refused call leaves its key free for a better one.
     async fn free_key(&self, idempotency: &Idempotency) -> Result<(), Error> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("DEL").arg(self.home_of(idempotency));
-        let answers = self.link.send(&pipeline).await?;
-        answers
-            .into_iter()
-            .try_for_each(|answer| link::answered(answer).map(|_: Value| ()))
+        let (partition, key) = self.home_of(idempotency);
+        let call = Call {
+            order: Order::Command("DEL"),
+            partition,
+            args: vec![key],
+        };
+        self.router.run_each(&[call]).await.map(|_| ())
     }
 
     fn accepted(&self, bytes: &[u8]) -> Option<Accepted> {
@@ -168,15 +161,15 @@ impl RedisStore {
         Some(Accepted {
             batch_id: BatchId::from_bytes(*batch),
             ids: reply::decode_range(range)?,
-            durability: self.info.durability,
+            durability: self.durability,
         })
     }
 
-    fn home_of(&self, idempotency: &Idempotency) -> Vec<u8> {
+    fn home_of(&self, idempotency: &Idempotency) -> (u16, Vec<u8>) {
         let hash = blake3::hash(idempotency.key.as_bytes());
         let [first, second, ..] = *hash.as_bytes();
-        let partition = u16::from_be_bytes([first, second]) % self.info.partitions;
-        Keys::of(partition).idempotency(&idempotency.key)
+        let partition = u16::from_be_bytes([first, second]) % self.partitions;
+        (partition, Keys::of(partition).idempotency(&idempotency.key))
     }
 }
 

@@ -233,11 +233,8 @@ async fn answers_of_redis_that_were_lost_lose_and_double_nothing() {
     let proxy = Proxy::before(redis.port()).await;
     let upstream = simulator::Config::default();
     let mut server = TestServer::start_on(home, upstream, Default::default(), |config| {
-        config.store = StoreConfig::Redis {
-            url: format!("redis://127.0.0.1:{}/", proxy.port()).into(),
-            partitions: 1,
-            allow_eviction: false,
-        };
+        let url = format!("redis://127.0.0.1:{}/", proxy.port());
+        config.store = StoreConfig::Redis(crate::support::redis::config(&url));
         // Tasks whose hand-over is lost come back soon.
         config.lease = Duration::from_secs(1);
     })

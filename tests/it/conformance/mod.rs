@@ -146,6 +146,38 @@ cases! {
             sweeping_spares_what_is_alive,
         }
     }
+    // Six servers take seconds to become a cluster: there, what differs over many nodes.
+    on [redis_cluster: cluster] {
+        submit {
+            a_task_is_found_as_it_was_given,
+            a_repeated_key_answers_what_it_first_made,
+            many_submits_at_once_with_one_key_make_one_batch,
+        }
+        queue {
+            acquire_takes_no_more_than_asked_and_says_whether_there_may_be_more,
+            workers_that_acquire_at_once_never_share_a_task,
+            a_task_waits_for_its_not_before_and_the_store_says_how_long,
+        }
+        lease {
+            renewing_a_lost_lease_says_so_in_order,
+            a_call_once_marked_as_sent_stays_so_until_the_task_moves,
+            a_late_worker_is_fenced_off,
+        }
+        commit { verdicts_come_in_order_and_a_conflict_spoils_no_other }
+        parked { resume_puts_the_tasks_at_the_head_in_order }
+        reading {
+            lookups_answer_in_order_and_unknown_ids_are_missing,
+            all_batches_are_listed_newest_first_page_by_page,
+            stats_count_what_is_there,
+            a_reopened_store_has_forgotten_nothing,
+        }
+        feed { every_transition_is_announced_after_it_is_written }
+    }
+    on [redis_sentinel: sentinel] {
+        submit { a_task_is_found_as_it_was_given }
+        commit { every_event_is_stored_as_it_was_applied }
+        feed { every_transition_is_announced_after_it_is_written }
+    }
     // These need a clock that can leap a day.
     on [model_leaping: model, embedded_leaping: embedded] {
         submit { a_key_is_forgotten_after_its_window }

@@ -6,4 +6,4 @@ mod redis;
 
 pub(super) use embedded::embedded;
 pub(super) use model::model;
-pub(super) use redis::{redis, redis_in_four};
+pub(super) use redis::{cluster, redis, redis_in_four, sentinel};

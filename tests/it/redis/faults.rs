@@ -7,12 +7,16 @@ use tidings::{
     model::{Status, WorkerId},
     store::{
         Change, Error, Lookup, Store,
-        redis::{Config, RedisStore},
+        redis::RedisStore,
     },
 };
 use tokio::sync::broadcast;
 
-use crate::support::{eventually, proxy::Proxy, redis::RedisServer};
+use crate::support::{
+    eventually,
+    proxy::Proxy,
+    redis::{RedisServer, config},
+};
 
 use super::{LEASE, WORKER, connect, submission, submit, succeeded};
 
@@ -64,7 +68,7 @@ async fn a_connection_that_went_silent_is_replaced() {
     let server = RedisServer::start(&[]).await;
     let proxy = Proxy::before(server.port()).await;
     let url = format!("redis://127.0.0.1:{}", proxy.port());
-    let store = RedisStore::connect(Config::new(url)).await.unwrap();
+    let store = RedisStore::connect(config(&url)).await.unwrap();
     submit(&store, 0, 1).await;
     proxy.swallow();
     let silent = Instant::now();
@@ -136,7 +140,7 @@ async fn an_acquire_whose_answer_was_lost_gives_the_same_tasks_again() {
     let server = RedisServer::start(&[]).await;
     let direct = connect(&server, 1).await;
     let proxy = Proxy::before(server.port()).await;
-    let through = Config::new(format!("redis://127.0.0.1:{}/", proxy.port()));
+    let through = config(&format!("redis://127.0.0.1:{}/", proxy.port()));
     let store = RedisStore::connect(through).await.unwrap();
     // Else the answer that is lost says that the server does not know the script yet.
     store.acquire(WORKER, 1, LEASE).await.unwrap();

@@ -18,15 +18,15 @@ use tidings::{
     },
 };
 
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, config};
 
 const LEASE: Duration = Duration::from_secs(15);
 const WORKER: WorkerId = WorkerId(0xfeed_0000_0000_0001);
 
 async fn connect(server: &RedisServer, partitions: u16) -> RedisStore {
     let config = Config {
-        partitions,
-        ..Config::new(server.url())
+        partitions: Some(partitions),
+        ..config(&server.url())
     };
     RedisStore::connect(config).await.unwrap()
 }

@@ -5,14 +5,14 @@ use tidings::store::{
     redis::{Config, ConnectError, RedisStore},
 };
 
-use crate::support::redis::RedisServer;
+use crate::support::redis::{RedisServer, config};
 
 use super::connect;
 
 #[tokio::test]
 async fn an_evicting_server_is_refused_unless_that_is_allowed() {
     let server = RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]).await;
-    let error = RedisStore::connect(Config::new(server.url()))
+    let error = RedisStore::connect(config(&server.url()))
         .await
         .unwrap_err();
     assert!(matches!(error, ConnectError::Evicts(_)), "{error:?}");
@@ -24,7 +24,7 @@ async fn an_evicting_server_is_refused_unless_that_is_allowed() {
     );
     let allowed = Config {
         allow_eviction: true,
-        ..Config::new(server.url())
+        ..config(&server.url())
     };
     RedisStore::connect(allowed).await.unwrap();
 }
@@ -33,7 +33,7 @@ async fn an_evicting_server_is_refused_unless_that_is_allowed() {
 async fn another_number_of_partitions_is_refused() {
     let server = RedisServer::start(&[]).await;
     connect(&server, 4).await;
-    let error = RedisStore::connect(Config::new(server.url()))
+    let error = RedisStore::connect(config(&server.url()))
         .await
         .unwrap_err();
     assert!(
@@ -63,7 +63,7 @@ async fn a_server_that_is_away_is_an_error_without_the_password() {
     let mut server = RedisServer::start(&[]).await;
     server.kill();
     let url = format!("redis://:s3cret@127.0.0.1:{}", server.port());
-    let error = RedisStore::connect(Config::new(url)).await.unwrap_err();
+    let error = RedisStore::connect(config(&url)).await.unwrap_err();
     assert!(
         !format!("{error} {error:?}").contains("s3cret"),
         "{error:?}"
@@ -84,7 +84,7 @@ async fn a_server_that_cannot_be_used_is_named_with_what_to_do() {
         (wrong.as_str(), "it refuses the user or password"),
         ("redis://127.0.0.1:1", "refused"),
     ] {
-        let error = RedisStore::connect(Config::new(url)).await.unwrap_err();
+        let error = RedisStore::connect(config(&url)).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains(says), "{text}");
         assert!(text.contains("at 127.0.0.1:"), "{text}");

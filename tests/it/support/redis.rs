@@ -7,11 +7,17 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tidings::store::redis::{Config, address::Address};
 
 use super::{eventually, port};
 
 /// Long enough for a machine that compiles something else meanwhile.
 const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// What connects a store to this URL.
+pub(crate) fn config(url: &str) -> Config {
+    Config::new(Address::parse(url).unwrap())
+}
 
 /// A running server.
 #[derive(Debug)]

@@ -64,11 +64,7 @@ impl Home {
     /// What the configuration of a server on it says.
     pub(crate) fn store(&self) -> StoreConfig {
         match &self.redis {
-            Some(redis) => StoreConfig::Redis {
-                url: redis.url().into(),
-                partitions: 1,
-                allow_eviction: false,
-            },
+            Some(redis) => StoreConfig::Redis(super::redis::config(&redis.url())),
             None => StoreConfig::Embedded {
                 path: self.folder.path().join("data"),
             },

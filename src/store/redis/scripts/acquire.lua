@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
--- Returns  now, '1' when more could be started at once, when the next delayed task is due or '', the epoch,
+-- Returns  now, number of the announcement or 0, '1' when more could be started at once, when the next delayed task is due or '', the epoch,
 --          then id and record of every task started: as it was before, or, in a repeated call, as it is
 
 local worker, max, lease, request = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
@@ -10,7 +10,7 @@ local now = clock()
 
 -- The answer to an earlier call was lost: the same tasks again, as far as this worker still holds them.
 local function again(ids)
-  local reply = { now, '1', '', tonumber(redis.call('HGET', META, 'epoch') or 0) }
+  local reply = { now, 0, '1', '', tonumber(redis.call('HGET', META, 'epoch') or 0) }
   for at = 1, #ids, ID_LEN do
     local id = string.sub(ids, at, at + ID_LEN - 1)
     local record = redis.call('GET', TASK .. id)
@@ -45,7 +45,7 @@ local lengths = {}
 for i, queue in ipairs(queues) do lengths[i] = redis.call('LLEN', queue) end
 local state = redis.call('HMGET', META, 'picks', 'epoch')
 local picks, epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
-local reply, timers, moved, claimed = { now, '', '', epoch }, {}, {}, {}
+local reply, timers, moved, claimed = { now, 0, '', '', epoch }, {}, {}, {}
 local batches, seen = {}, {}
 local started, bytes = 0, 0
 -- Written once: a script's numbers cost it time to write.
@@ -137,11 +137,11 @@ if started > 0 then
   redis.call('HSET', META, 'picks', picks)
   redis.call('HINCRBY', META, 'q', -started)
   redis.call('HINCRBY', META, 'p', started)
-  announce(section(MOVED, started, table.concat(moved)))
+  reply[2] = announce(section(MOVED, started, table.concat(moved)))
 end
 
 for i = 1, 3 do
-  if lengths[i] > 0 then reply[2] = '1' end
+  if lengths[i] > 0 then reply[3] = '1' end
 end
-reply[3] = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or ''
+reply[4] = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or ''
 return reply

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     for each task: id, move (packed as in commit.rs), record, why its batch is parked or ''
--- Returns  now, a string with '1' for each task written (or written before) and '0' for each that had moved on
+-- Returns  now, number of the announcement or 0, a string with '1' for each task written (or written before) and '0' for each that had moved on
 
 local now = clock()
 local verdicts, moved = {}, {}
@@ -93,7 +93,7 @@ end
 for i = 1, #ARGV, 4 do
   verdicts[#verdicts + 1] = try(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) and '1' or '0'
 end
-if #moved == 0 then return { now, table.concat(verdicts) } end
+if #moved == 0 then return { now, 0, table.concat(verdicts) } end
 
 -- Reversed, so that tasks given back together keep their order at the head.
 local function reversed(list)
@@ -131,5 +131,4 @@ redis.call('HINCRBY', META, 'q', queued)
 redis.call('HINCRBY', META, 'p', processing)
 local sections = section(MOVED, #moved, table.concat(moved))
 if #parked > 0 then sections = sections .. section(AMENDED, #parked, table.concat(parked)) end
-announce(sections)
-return { now, table.concat(verdicts) }
+return { now, announce(sections), table.concat(verdicts) }

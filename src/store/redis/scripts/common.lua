@@ -26,11 +26,12 @@ local function section(kind, count, entries)
   return struct.pack('>BI4', kind, count) .. entries
 end
 
--- Numbers what this call changed and tells whoever listens.
+-- Numbers what this call changed and tells whoever listens. Answers the number.
 local function announce(sections)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
   local epoch = redis.call('HGET', META, 'epoch') or 0
   redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', epoch, seq) .. sections)
+  return seq
 end
 
 -- Lets a finished batch go, some time after the last of its tasks.

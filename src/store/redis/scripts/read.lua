@@ -2,9 +2,9 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     the ids
--- Returns  for each of the first tasks its record or nothing
+-- Returns  the epoch, then for each of the first tasks its record or nothing
 
-local reply, bytes = {}, 0
+local reply, bytes = { redis.call('HGET', META, 'epoch') or 0 }, 0
 for from = 1, #ARGV, READ_STEP do
   local keys = {}
   for i = from, math.min(from + READ_STEP - 1, #ARGV) do keys[#keys + 1] = TASK .. ARGV[i] end

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 lease, ms; then for each task: id, fence, progress, '1' if its call may have been sent
--- Returns  now, a string with '1' for each lease still held and '0' for each lost
+-- Returns  now, number of the announcement or 0, a string with '1' for each lease still held and '0' for each lost
 
 local now = clock()
 local expiry = now + tonumber(ARGV[1])
@@ -27,5 +27,5 @@ for i = 2, #ARGV, 4 do
 end
 
 spread('ZADD', TIMER, timers)
-if #notes > 0 then announce(section(NOTED, #notes, table.concat(notes))) end
-return { now, table.concat(held) }
+local seq = #notes > 0 and announce(section(NOTED, #notes, table.concat(notes))) or 0
+return { now, seq, table.concat(held) }

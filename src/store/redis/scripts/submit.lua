@@ -7,7 +7,8 @@
 --          11 how many tasks
 --          then sections, each after its length: key and record of every task; deadline and id of every task;
 --          ids ready to start by priority, urgent first; due, priority and id of those that may have to wait
--- Returns  now, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed', 'taken'
+-- Returns  now, number of the announcement or 0, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed',
+--          'taken'
 
 local batch, expected, keep_open, created = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotency, hash, range, first = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -18,22 +19,22 @@ local made = batch .. range
 if idempotency ~= '' then
   local before = redis.call('GET', IDEMPOTENCY .. idempotency)
   if before then
-    if string.sub(before, 1, 32) ~= hash then return { now, 'reused' } end
-    return { now, 'ok', string.sub(before, 33) }
+    if string.sub(before, 1, 32) ~= hash then return { now, 0, 'reused' } end
+    return { now, 0, 'ok', string.sub(before, 33) }
   end
 end
 
 -- The same call again, after a reply that was lost.
 local owner = redis.call('GETRANGE', TASK .. first, BATCH_AT, BATCH_AT + 15)
-if owner == batch or redis.call('EXISTS', TOMBSTONE .. first) == 1 then return { now, 'ok', made } end
-if owner ~= '' then return { now, 'taken' } end
+if owner == batch or redis.call('EXISTS', TOMBSTONE .. first) == 1 then return { now, 0, 'ok', made } end
+if owner ~= '' then return { now, 0, 'taken' } end
 
 local known = redis.call('HMGET', BATCH .. batch, 'open')
 if expected == 'new' then
-  if known[1] then return { now, 'taken' } end
+  if known[1] then return { now, 0, 'taken' } end
 else
-  if not known[1] then return { now, 'nobatch' } end
-  if expected == 'open' and known[1] ~= '1' then return { now, 'closed' } end
+  if not known[1] then return { now, 0, 'nobatch' } end
+  if expected == 'open' and known[1] ~= '1' then return { now, 0, 'closed' } end
 end
 
 -- Steps from section to section: where the next one begins and ends.
@@ -81,5 +82,4 @@ if idempotency ~= '' then
   redis.call('SET', IDEMPOTENCY .. idempotency, hash .. made, 'PX', IDEMPOTENCY_MS)
 end
 redis.call('HINCRBY', META, 'q', count)
-announce(section(MOVED, count, ARGV[10]))
-return { now, 'ok', made }
+return { now, announce(section(MOVED, count, ARGV[10])), 'ok', made }

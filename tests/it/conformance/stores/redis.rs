@@ -1,6 +1,6 @@
-//! The Redis store, on a server that goes with the test.
+//! The Redis store, on servers that go with the test.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 use tidings::store::{
@@ -10,21 +10,26 @@ use tidings::store::{
 
 use crate::{
     conformance::harness::{Harness, Host},
-    support::redis::RedisServer,
+    support::{
+        cluster::Cluster,
+        redis::{RedisServer, config},
+        sentinel::SentinelSet,
+    },
 };
 
 #[derive(Debug)]
-struct Server {
-    server: RedisServer,
+struct Servers<S> {
+    url: String,
     partitions: u16,
+    _running: S,
 }
 
 #[async_trait]
-impl Host for Server {
+impl<S: Debug + Send + Sync + 'static> Host for Servers<S> {
     async fn open(&self) -> Arc<dyn Store> {
         let config = Config {
-            partitions: self.partitions,
-            ..Config::new(self.server.url())
+            partitions: Some(self.partitions),
+            ..config(&self.url)
         };
         Arc::new(
             RedisStore::connect(config)
@@ -38,17 +43,43 @@ impl Host for Server {
     }
 }
 
-async fn on_a_server(partitions: u16) -> Harness {
-    let server = RedisServer::start(&[]).await;
-    Harness::start(Server { server, partitions }, None).await
+async fn on<S: Debug + Send + Sync + 'static>(
+    running: S,
+    url: String,
+    partitions: u16,
+) -> Harness {
+    let servers = Servers {
+        url,
+        partitions,
+        _running: running,
+    };
+    Harness::start(servers, None).await
 }
 
 /// A fresh Redis with one partition.
 pub(in crate::conformance) async fn redis() -> Harness {
-    on_a_server(1).await
+    let server = RedisServer::start(&[]).await;
+    let url = server.url();
+    on(server, url, 1).await
 }
 
 /// A fresh Redis with four partitions.
 pub(in crate::conformance) async fn redis_in_four() -> Harness {
-    on_a_server(4).await
+    let server = RedisServer::start(&[]).await;
+    let url = server.url();
+    on(server, url, 4).await
+}
+
+/// The primary that fresh sentinels know.
+pub(in crate::conformance) async fn sentinel() -> Harness {
+    let set = SentinelSet::start(&[]).await;
+    let url = set.url();
+    on(set, url, 1).await
+}
+
+/// A fresh cluster with eight partitions.
+pub(in crate::conformance) async fn cluster() -> Harness {
+    let cluster = Cluster::start(&[]).await;
+    let url = cluster.url();
+    on(cluster, url, 8).await
 }

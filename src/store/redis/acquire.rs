@@ -1,0 +1,229 @@
+//! Handing tasks to workers.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::{
+    RedisStore,
+    lease::{CALL_TASKS, decimal},
+    link::{Call, Order},
+    reply,
+    script::Script,
+};
+use crate::{
+    clock::Timestamp,
+    model::{Event, Status, Task, TaskId, WorkerId},
+    store::{Acquired, Error, record},
+};
+
+/// What could be started in a partition.
+struct Ready {
+    partition: u16,
+    tasks: usize,
+}
+
+impl RedisStore {
+    pub(super) async fn acquire_up_to(
+        &self,
+        worker: WorkerId,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Acquired, Error> {
+        let mut acquired = Acquired::default();
+        let shares = if self.partitions == 1 {
+            vec![(0, max)]
+        } else {
+            let ready = self.ready(worker, &mut acquired).await?;
+            share(&ready, max)
+        };
+        let asked = shares.into_iter().filter(|(_, share)| *share > 0);
+        let (calls, requests): (Vec<Call>, Vec<u64>) = asked
+            .map(|(partition, share)| self.acquire_call(partition, worker, share, lease))
+            .unzip();
+        let mut failed = None;
+        let answers = self.router.run(&calls).await;
+        for ((call, request), answer) in calls.iter().zip(requests).zip(answers) {
+            let taken = answer.and_then(|answer| self.taken(call.partition, &answer, worker));
+            match taken {
+                Ok(part) => {
+                    acquired.tasks.extend(part.tasks);
+                    acquired.more |= part.more;
+                    acquired.next_due = earlier(acquired.next_due, part.next_due);
+                }
+                Err(error) => {
+                    // It may have been carried out: the next call asks for what this one was given.
+                    if matches!(error, Error::Unavailable(_)) {
+                        let mut unanswered = self.unanswered.lock();
+                        unanswered.insert((worker, call.partition), request);
+                    }
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            // What was taken must reach the worker.
+            Some(error) if acquired.tasks.is_empty() && calls.len() == 1 => Err(error),
+            _ => Ok(acquired),
+        }
+    }
+
+    /// Which partitions have something to start, each time from another one on, so that none is served first for ever.
+    async fn ready(&self, worker: WorkerId, acquired: &mut Acquired) -> Result<Vec<Ready>, Error> {
+        let calls: Vec<Call> = self
+            .round()
+            .map(|partition| Call {
+                order: Order::Run(Script::Ready),
+                partition,
+                args: Vec::new(),
+            })
+            .collect();
+        let mut ready = Vec::new();
+        for (index, answer) in self.router.run_some(&calls).await? {
+            let odd = || reply::odd("ready tasks");
+            let [now, tasks, next_due] = reply::array(&answer).ok_or_else(odd)? else {
+                return Err(odd());
+            };
+            self.router
+                .common
+                .clock
+                .hear(reply::int(now).ok_or_else(odd)?);
+            acquired.next_due = earlier(acquired.next_due, reply::int(next_due).map(Timestamp));
+            let partition = calls[index].partition;
+            let mut tasks = reply::count(tasks).ok_or_else(odd)? as usize;
+            if self.unanswered.lock().contains_key(&(worker, partition)) {
+                tasks = tasks.max(1);
+            }
+            if tasks > 0 {
+                ready.push(Ready { partition, tasks });
+            }
+        }
+        Ok(ready)
+    }
+
+    fn acquire_call(
+        &self,
+        partition: u16,
+        worker: WorkerId,
+        max: usize,
+        lease: Duration,
+    ) -> (Call, u64) {
+        let unanswered = self.unanswered.lock().remove(&(worker, partition));
+        let request: u64 = unanswered.unwrap_or_else(rand::random);
+        let call = Call {
+            order: Order::Run(Script::Acquire),
+            partition,
+            args: vec![
+                worker.0.to_be_bytes().to_vec(),
+                decimal(max.min(CALL_TASKS)),
+                decimal(lease.as_millis()),
+                request.to_be_bytes().to_vec(),
+            ],
+        };
+        (call, request)
+    }
+
+    fn taken(&self, partition: u16, answer: &Value, worker: WorkerId) -> Result<Acquired, Error> {
+        let odd = || reply::odd("acquired tasks");
+        let [now, seq, more, next_due, epoch, taken @ ..] = reply::array(answer).ok_or_else(odd)?
+        else {
+            return Err(odd());
+        };
+        let now = Timestamp(reply::int(now).ok_or_else(odd)?);
+        let epoch = reply::epoch(epoch).ok_or_else(odd)?;
+        self.hear(partition, now.0, reply::count(seq).ok_or_else(odd)?);
+        Ok(Acquired {
+            tasks: taken
+                .chunks_exact(2)
+                .filter_map(|pair| started(&pair[0], &pair[1], epoch, worker, now))
+                .collect(),
+            more: reply::bytes(more) == Some(b"1"),
+            next_due: reply::int(next_due).map(Timestamp),
+        })
+    }
+}
+
+/// Splits `max` evenly over the partitions that have something to start.
+fn share(ready: &[Ready], max: usize) -> Vec<(u16, usize)> {
+    let mut shares: Vec<(u16, usize)> = ready.iter().map(|it| (it.partition, 0)).collect();
+    let mut left = max.min(ready.iter().map(|it| it.tasks).sum());
+    while left > 0 {
+        let open = ready
+            .iter()
+            .zip(&shares)
+            .filter(|(it, (_, share))| it.tasks > *share);
+        let part = (left / open.count().max(1)).max(1);
+        for (it, (_, share)) in ready.iter().zip(&mut shares) {
+            let more = part.min(left).min(it.tasks - *share);
+            *share += more;
+            left -= more;
+        }
+    }
+    shares
+}
+
+/// The task that the script started: the same event on the same record.
+fn started(
+    id: &Value,
+    before: &Value,
+    epoch: u32,
+    worker: WorkerId,
+    now: Timestamp,
+) -> Option<Task> {
+    let id = TaskId::from_bytes(reply::id(id)?);
+    let mut task = match record::decode(id, reply::bytes(before)?) {
+        Ok(task) => task,
+        Err(fault) => {
+            tracing::error!(%id, %fault, "a queued task cannot be read");
+            return None;
+        }
+    };
+    if task.status() == Status::Processing {
+        // Started by a call whose answer was lost.
+        return Some(task);
+    }
+    task.epoch = epoch;
+    match task.apply(Event::Acquired { worker }, now) {
+        Ok(()) => Some(task),
+        Err(illegal) => {
+            tracing::error!(%id, %illegal, "a queued task cannot be started");
+            None
+        }
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_use_up_what_is_wanted_and_exceed_no_partition() {
+        for (tasks, max) in [
+            (vec![], 5),
+            (vec![3], 5),
+            (vec![1, 100, 2], 10),
+            (vec![5, 5, 5], 2),
+            (vec![7, 0, 9], 100),
+        ] {
+            let ready: Vec<Ready> = (0..)
+                .zip(&tasks)
+                .map(|(partition, tasks)| Ready {
+                    partition,
+                    tasks: *tasks,
+                })
+                .collect();
+            let shares = share(&ready, max);
+            let total: usize = shares.iter().map(|(_, share)| share).sum();
+            assert_eq!(total, max.min(tasks.iter().sum()), "{tasks:?} {max}");
+            let fits = |(share, tasks): (&(u16, usize), &usize)| share.1 <= *tasks;
+            assert!(
+                shares.iter().zip(&tasks).all(fits),
+                "{tasks:?} {max}: {shares:?}"
+            );
+        }
+    }
+}

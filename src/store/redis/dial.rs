@@ -1,0 +1,183 @@
+//! Making a connection to the primary of some partitions, and making sure that it will do.
+
+use std::{fmt, sync::Arc};
+
+use redis::{Client, ConnectionAddr, ConnectionInfo, Pipeline, aio::MultiplexedConnection};
+use tokio::time::timeout;
+
+use super::{
+    error,
+    keys::Keys,
+    ledger::{self, Ledger, Standing},
+    link,
+    script::{Script, Scripts},
+    sentinel::Sentinels,
+    server::{self, ConnectError, SCHEMA},
+};
+use crate::store::{Durability, Error};
+
+/// Where to dial.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// This server.
+    Fixed(ConnectionInfo),
+    /// The primary that sentinels know.
+    Sentinels(Arc<Sentinels>),
+}
+
+/// What all connections of a store have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// Over how many partitions ids are spread.
+    pub(super) partitions: u16,
+    /// The server may evict what it holds.
+    pub(super) allow_eviction: bool,
+    pub(super) ledger: Ledger,
+    pub(super) clock: super::clock::StoreClock,
+    /// Whether the servers form a cluster.
+    pub(super) cluster: bool,
+}
+
+/// Makes connections to one target.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    target: Target,
+    common: Arc<Common>,
+}
+
+/// A connection that may be used.
+pub(super) struct Dialled {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) addr: ConnectionAddr,
+    pub(super) scripts: Arc<Scripts>,
+    /// It knows sharded channels.
+    pub(super) modern: bool,
+    pub(super) durability: Durability,
+}
+
+impl fmt::Display for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Target::Fixed(info) => info.addr().fmt(f),
+            Target::Sentinels(sentinels) => sentinels.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Dialer {
+    pub(super) fn new(target: Target, common: Arc<Common>) -> Self {
+        Dialer { target, common }
+    }
+
+    /// The server to dial now.
+    pub(super) async fn server(&self) -> Result<ConnectionInfo, Error> {
+        match &self.target {
+            Target::Fixed(info) => Ok(info.clone()),
+            Target::Sentinels(sentinels) => sentinels.primary().await,
+        }
+    }
+
+    /// Connects, checks the server, and enters the partitions.
+    pub(super) async fn dial(&self, partitions: &[u16]) -> Result<Dialled, ConnectError> {
+        let server = self.server().await?;
+        let addr = server.addr().clone();
+        let client = Client::open(server)?;
+        let settings = link::settings();
+        let connect = client.get_multiplexed_async_connection_with_config(&settings);
+        let late = || Error::Unavailable("no answer in time".into());
+        // The crate's own time-out does not cover the greeting.
+        let connected = timeout(2 * link::CONNECT_TIMEOUT, connect).await;
+        let mut connection = connected.map_err(|_| late())??;
+        let server = server::inspect(
+            &mut connection,
+            self.common.allow_eviction,
+            self.common.cluster,
+        )
+        .await?;
+        let scripts = Arc::new(Scripts::new(server.modern, self.common.cluster));
+        self.enter(&mut connection, &scripts, partitions).await?;
+        Ok(Dialled {
+            connection,
+            addr,
+            scripts,
+            modern: server.modern,
+            durability: server.durability,
+        })
+    }
+
+    /// Asks every partition how it stands; makes those that are not there.
+    pub(super) async fn enter(
+        &self,
+        connection: &mut MultiplexedConnection,
+        scripts: &Scripts,
+        partitions: &[u16],
+    ) -> Result<(), ConnectError> {
+        let mut pipeline = Pipeline::with_capacity(partitions.len() + 1);
+        pipeline
+            .cmd("SCRIPT")
+            .arg("LOAD")
+            .arg(scripts.text(Script::Epoch));
+        for partition in partitions {
+            pipeline
+                .cmd("EVALSHA")
+                .arg(scripts.hash(Script::Epoch))
+                .arg(1)
+                .arg(Keys::of(*partition).meta());
+            for arg in self.common.standing_args(*partition) {
+                pipeline.arg(arg);
+            }
+        }
+        let answers = connection
+            .send_packed_commands(&pipeline, 0, pipeline.len())
+            .await?;
+        for (partition, answer) in partitions.iter().zip(answers.into_iter().skip(1)) {
+            let answer = error::answered(answer)?;
+            self.common.note(*partition, &answer)?;
+        }
+        Ok(())
+    }
+}
+
+impl Common {
+    /// The arguments of the `epoch` script.
+    pub(super) fn standing_args(&self, partition: u16) -> Vec<Vec<u8>> {
+        let [seen, epoch, reign] = self.ledger.page(partition);
+        let partitions = self.partitions.to_string().into_bytes();
+        vec![
+            seen,
+            epoch,
+            reign,
+            SCHEMA.to_string().into_bytes(),
+            partitions,
+        ]
+    }
+
+    /// Takes note of what the `epoch` script answered; with it, whether the epoch is news.
+    ///
+    /// # Errors
+    /// The data is not what this process expects.
+    pub(super) fn note(
+        &self,
+        partition: u16,
+        answer: &redis::Value,
+    ) -> Result<(Standing, bool), ConnectError> {
+        let (standing, [schema, partitions]) = Standing::read(answer).ok_or_else(ledger::odd)?;
+        if schema != SCHEMA.to_string() {
+            return Err(ConnectError::Schema(schema));
+        }
+        if partitions != self.partitions.to_string() {
+            return Err(ConnectError::Partitions {
+                wanted: self.partitions,
+                stored: partitions,
+            });
+        }
+        let news = self.ledger.enter(partition, &standing);
+        Ok((standing, news))
+    }
+}

@@ -1,0 +1,238 @@
+//! From a partition to the link that serves it: the only one, or, in a cluster, that of the node that has its slot.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use redis::Value;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    cluster::Cluster,
+    dial::Common,
+    error,
+    link::{Call, Link, Order},
+    reply,
+    script::Script,
+};
+use crate::store::Error;
+
+/// How long a call waits for a partition that moves from one node to another, before it is the caller's turn.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Between attempts meanwhile.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Sends calls where they belong.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub(super) common: Arc<Common>,
+    routes: Routes,
+}
+
+#[derive(Debug)]
+enum Routes {
+    /// All partitions live behind one link.
+    One(
+        Arc<Link>,
+        #[expect(dead_code, reason = "runs as long as it is held")] Vec<AbortOnDropHandle<()>>,
+    ),
+    /// Each partition lives where the cluster has its slot.
+    Many(
+        Arc<Cluster>,
+        #[expect(dead_code, reason = "runs as long as it is held")] AbortOnDropHandle<()>,
+    ),
+}
+
+/// A link, and the partitions that live behind it.
+pub(super) type Behind = (Arc<Link>, Arc<[u16]>);
+
+impl Router {
+    /// All partitions behind one link.
+    pub(super) fn one(
+        common: Arc<Common>,
+        link: Arc<Link>,
+        loops: Vec<AbortOnDropHandle<()>>,
+    ) -> Self {
+        let routes = Routes::One(link, loops);
+        Router { common, routes }
+    }
+
+    /// Partitions spread over a cluster.
+    pub(super) fn many(
+        common: Arc<Common>,
+        cluster: Arc<Cluster>,
+        keep: AbortOnDropHandle<()>,
+    ) -> Self {
+        let routes = Routes::Many(cluster, keep);
+        Router { common, routes }
+    }
+
+    /// Runs calls, those for different servers at the same time. Each has its own answer, in order.
+    pub(super) async fn run(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
+        self.run_all(calls, false).await
+    }
+
+    /// Like [`Router::run`] for calls that any server in good health answers at once.
+    pub(super) async fn probe(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
+        self.run_all(calls, true).await
+    }
+
+    /// Runs calls of which all must work.
+    ///
+    /// # Errors
+    /// The first one.
+    pub(super) async fn run_each(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
+        self.run(calls).await.into_iter().collect()
+    }
+
+    /// Runs calls of which some may fail: answers those that worked, with the calls' places.
+    ///
+    /// # Errors
+    /// The first one when all fail.
+    pub(super) async fn run_some(&self, calls: &[Call]) -> Result<Vec<(usize, Value)>, Error> {
+        let mut failed = None;
+        let mut worked = Vec::with_capacity(calls.len());
+        for (index, answer) in self.run(calls).await.into_iter().enumerate() {
+            match answer {
+                Ok(value) => worked.push((index, value)),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        match failed {
+            Some(error) if worked.is_empty() => Err(error),
+            _ => Ok(worked),
+        }
+    }
+
+    /// Runs one script.
+    ///
+    /// # Errors
+    /// No answer came, or it was an error.
+    pub(super) async fn run_one(
+        &self,
+        script: Script,
+        partition: u16,
+        args: Vec<Vec<u8>>,
+    ) -> Result<Value, Error> {
+        let call = Call {
+            order: Order::Run(script),
+            partition,
+            args,
+        };
+        let mut answers = self.run(std::slice::from_ref(&call)).await;
+        answers.pop().unwrap_or_else(|| Err(reply::odd("a script")))
+    }
+
+    /// Every link with what lives behind it, and the number of this arrangement.
+    pub(super) fn arrangement(&self) -> (u64, Vec<Behind>) {
+        match &self.routes {
+            Routes::One(link, _) => {
+                let all: Arc<[u16]> = (0..self.common.partitions).collect();
+                (0, vec![(link.clone(), all)])
+            }
+            Routes::Many(cluster, _) => cluster.arrangement(),
+        }
+    }
+
+    /// Waits until the arrangement is another than that of this number.
+    pub(super) async fn rearranged(&self, number: u64) {
+        match &self.routes {
+            Routes::One(..) => std::future::pending().await,
+            Routes::Many(cluster, _) => cluster.rearranged(number).await,
+        }
+    }
+
+    async fn run_all(&self, calls: &[Call], probing: bool) -> Vec<Result<Value, Error>> {
+        match &self.routes {
+            _ if calls.is_empty() => Vec::new(),
+            Routes::One(link, _) => {
+                let calls: Vec<&Call> = calls.iter().collect();
+                settle(send(link, &calls, probing).await, calls.len())
+            }
+            Routes::Many(cluster, _) => scatter(cluster, calls, probing).await,
+        }
+    }
+}
+
+async fn send(link: &Link, calls: &[&Call], probing: bool) -> Result<Vec<Value>, Error> {
+    if probing {
+        link.probe(calls).await
+    } else {
+        link.run(calls).await
+    }
+}
+
+/// One answer for each call of a link.
+fn settle(sent: Result<Vec<Value>, Error>, calls: usize) -> Vec<Result<Value, Error>> {
+    match sent {
+        Ok(values) => {
+            let mut answers: Vec<_> = values.into_iter().map(error::answered).collect();
+            answers.resize_with(calls, || Err(reply::odd("a call")));
+            answers
+        }
+        Err(Error::Unavailable(cause)) => {
+            let away = || Err(Error::Unavailable(cause.clone()));
+            std::iter::repeat_with(away).take(calls).collect()
+        }
+        Err(other) => {
+            let mut answers = vec![Err(other)];
+            answers.resize_with(calls, || Err(reply::odd("a call")));
+            answers
+        }
+    }
+}
+
+/// Runs calls on the nodes of a cluster; those whose partition has just moved are run again where it went.
+async fn scatter(cluster: &Cluster, calls: &[Call], probing: bool) -> Vec<Result<Value, Error>> {
+    let mut answers: Vec<Option<Result<Value, Error>>> = calls.iter().map(|_| None).collect();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let open: Vec<usize> = (0..calls.len()).filter(|i| answers[*i].is_none()).collect();
+        let groups = cluster.by_link(calls, &open);
+        let sent = groups.iter().map(|(link, members)| async move {
+            let calls: Vec<&Call> = members.iter().map(|index| &calls[*index]).collect();
+            match link {
+                Some(link) => send(link, &calls, probing).await,
+                None => Err(Error::Unavailable("no node has the slot".into())),
+            }
+        });
+        let is_last = probing || Instant::now() >= until;
+        let mut moved = false;
+        for ((_, members), sent) in groups.iter().zip(join_all(sent).await) {
+            match sent {
+                Ok(values) => {
+                    for (index, value) in members.iter().zip(values) {
+                        if error::is_astray(&value) {
+                            moved = true;
+                            if !is_last {
+                                continue;
+                            }
+                        }
+                        answers[*index] = Some(error::answered(value));
+                    }
+                }
+                failed => {
+                    moved = true;
+                    for (index, answer) in members.iter().zip(settle(failed, members.len())) {
+                        answers[*index] = Some(answer);
+                    }
+                }
+            }
+        }
+        if moved {
+            cluster.look_again();
+        }
+        if answers.iter().all(Option::is_some) {
+            return answers
+                .into_iter()
+                .map(|answer| answer.unwrap_or_else(|| Err(reply::odd("a call"))))
+                .collect();
+        }
+        sleep(PAUSE).await;
+    }
+}
