@@ -14,5 +14,6 @@ mod embedded;
 mod readme;
 mod redis;
 mod support;
+mod transport;
 mod upstream;
 mod watch;
