@@ -63,9 +63,9 @@ pub enum Error {
         "go on: the embedded store could not write; its log says why, and a restart reads what it has kept"
     )]
     StoreFailed,
-    /// The gRPC transport failed.
+    /// The gRPC side ended by itself.
     #[error("serve gRPC: {0}")]
-    Transport(#[from] tonic::transport::Error),
+    Grpc(#[from] tokio::task::JoinError),
 }
 
 /// A server that holds its ports and its store, ready to serve.
@@ -137,7 +137,7 @@ impl Server {
     /// running ones finish within the grace or go back to the queue.
     ///
     /// # Errors
-    /// The gRPC transport fails.
+    /// The store has failed for good, or the gRPC side ended by itself.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
         let draining = shutdown.child_token();
         let stop = CancellationToken::new();
@@ -160,10 +160,17 @@ impl Server {
             service_config(&self.config),
             draining.clone(),
         );
-        // A call over its limit is to be refused with details, so it has to be read first.
-        let max_decoded = 2 * self.config.limits.batch_bytes;
-        let routes = grpc::routes(service, health, max_decoded, self.config.reflection)?;
-        let mut grpc = tokio::spawn(grpc::serve(self.grpc, routes, stop.clone()));
+        let limits = self.config.limits;
+        let routes = grpc::routes(service, health, &limits, self.config.reflection)?;
+        let transport = self.config.transport.clone();
+        let mut grpc = tokio::spawn(grpc::serve(
+            self.grpc,
+            routes,
+            transport,
+            limits,
+            stop.clone(),
+            CLOSE_TIME,
+        ));
         let worker = Worker::new(
             self.store,
             self.upstream,
@@ -174,25 +181,16 @@ impl Server {
 
         tokio::select! {
             () = self.failed.cancelled() => return Err(Error::StoreFailed),
-            // It was not told to: the transport has failed.
-            Ok(ended) = &mut grpc => return Ok(ended?),
+            // It was not told to.
+            ended = &mut grpc => return Ok(ended?),
             () = drained(work, &draining, self.config.shutdown_grace) => {}
         }
         draining.cancel();
         stop.cancel();
         background.close();
-        // Whoever does not end in time ends with the process.
-        let ended = tokio::time::timeout(CLOSE_TIME, async {
-            background.wait().await;
-            (&mut grpc).await
-        });
-        match ended.await {
-            Ok(Ok(result)) => Ok(result?),
-            _ => {
-                grpc.abort();
-                Ok(())
-            }
-        }
+        // Whoever does not end in time ends with the process; the connections are closed in time by themselves.
+        let (_, ended) = tokio::join!(tokio::time::timeout(CLOSE_TIME, background.wait()), grpc);
+        Ok(ended?)
     }
 }
 

@@ -90,6 +90,26 @@ keys! {
     LIMITS_IDS_PER_CALL = file_only("limits.ids_per_call", "1000");
     /// Bytes of a key, label or custom id.
     LIMITS_NAME_BYTES = file_only("limits.name_bytes", "512");
+    /// Connections open at once.
+    LIMITS_CONNECTIONS = file_only("limits.connections", "16384");
+    /// Connections open at once from one address.
+    LIMITS_CONNECTIONS_PER_ADDRESS = file_only("limits.connections_per_address", "4096");
+    /// Streams open at once on one connection.
+    LIMITS_STREAMS_PER_CONNECTION = file_only("limits.streams_per_connection", "16384");
+    /// Calls answered at once, watches apart.
+    LIMITS_UNARY_CALLS = file_only("limits.unary_calls", "4096");
+    /// Bytes of requests held at once.
+    LIMITS_REQUEST_BYTES = file_only("limits.request_bytes", "268435456");
+    /// Watches open at once.
+    LIMITS_WATCHES = file_only("limits.watches", "200000");
+    /// How long a connection may take to begin with HTTP/2.
+    CONNECTION_PREFACE_TIMEOUT = file_only("connection.preface_timeout", "5s");
+    /// How long a request may take to arrive whole.
+    CONNECTION_REQUEST_TIMEOUT = file_only("connection.request_timeout", "1m");
+    /// How old a connection becomes before it is told to go.
+    CONNECTION_MAX_AGE = file_only("connection.max_age", "30m");
+    /// How long it may stay after that.
+    CONNECTION_AGE_GRACE = file_only("connection.age_grace", "5m");
     /// Log filter.
     LOG_FILTER = everywhere("log.filter", "TIDINGS_LOG", "--log", "info");
     /// How a log line looks.

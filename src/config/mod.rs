@@ -15,6 +15,7 @@ mod limits;
 mod log;
 mod store;
 mod summary;
+mod transport;
 mod upstream;
 mod value;
 
@@ -25,6 +26,7 @@ pub use fault::{Fault, Faults};
 pub use flags::Flags;
 pub use log::{LogConfig, LogFormat};
 pub use store::StoreConfig;
+pub use transport::TransportConfig;
 
 use layers::Layers;
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub reflection: bool,
     /// What one call may hold.
     pub limits: Limits,
+    /// What the gRPC server bears.
+    pub transport: TransportConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -117,6 +121,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
     });
     let reflection = layers.read(&key::REFLECTION, faults, value::switch);
     let limits = limits::read(layers, faults);
+    let transport = transport::read(layers, faults, limits.as_ref());
     let log = log::read(layers, faults);
     let (status_retention, result_retention) = retentions?;
     Some(Config {
@@ -132,6 +137,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         shutdown_grace: shutdown_grace?,
         reflection: reflection?,
         limits: limits?,
+        transport: transport?,
         log: log?,
     })
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use humantime::format_duration;
 
-use super::{Config, Limits, StoreConfig, key, upstream::shown_key};
+use super::{Config, Limits, StoreConfig, TransportConfig, key, upstream::shown_key};
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,6 +37,7 @@ impl Config {
             (key::REFLECTION.path, self.reflection.to_string()),
         ]);
         entries.extend(limits(&self.limits));
+        entries.extend(self.transport.entries());
         entries.extend([
             (key::LOG_FILTER.path, self.log.filter.clone()),
             (key::LOG_FORMAT.path, self.log.format.word().to_owned()),
@@ -62,6 +63,39 @@ impl StoreConfig {
                 ]
             }
         }
+    }
+}
+
+impl TransportConfig {
+    fn entries(&self) -> Vec<(&'static str, String)> {
+        let length = |length| format_duration(length).to_string();
+        vec![
+            (key::LIMITS_CONNECTIONS.path, self.connections.to_string()),
+            (
+                key::LIMITS_CONNECTIONS_PER_ADDRESS.path,
+                self.connections_per_address.to_string(),
+            ),
+            (
+                key::LIMITS_STREAMS_PER_CONNECTION.path,
+                self.streams_per_connection.to_string(),
+            ),
+            (key::LIMITS_UNARY_CALLS.path, self.unary_calls.to_string()),
+            (
+                key::LIMITS_REQUEST_BYTES.path,
+                self.request_bytes.to_string(),
+            ),
+            (key::LIMITS_WATCHES.path, self.watches.to_string()),
+            (
+                key::CONNECTION_PREFACE_TIMEOUT.path,
+                length(self.preface_timeout),
+            ),
+            (
+                key::CONNECTION_REQUEST_TIMEOUT.path,
+                length(self.request_timeout),
+            ),
+            (key::CONNECTION_MAX_AGE.path, length(self.max_age)),
+            (key::CONNECTION_AGE_GRACE.path, length(self.age_grace)),
+        ]
     }
 }
 

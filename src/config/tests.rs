@@ -274,3 +274,22 @@ fn upstream_urls_are_absolute_and_hold_no_key() {
     let message = fault(name, "https://me:hunter2@h/v1");
     assert!(message.contains("TIDINGS_UPSTREAM_API_KEY") && !message.contains("hunter2"));
 }
+
+#[test]
+fn what_the_server_bears_is_read_and_has_room_for_one_call() {
+    let config = from_file(
+        "[limits]\nwatches = 7\nstreams_per_connection = 9\n[connection]\nmax_age = '1h'\nage_grace = '2m'",
+    )
+    .unwrap();
+    assert_eq!(config.transport.watches, 7);
+    assert_eq!(config.transport.streams_per_connection, 9);
+    assert_eq!(config.transport.max_age, Duration::from_secs(3_600));
+    assert_eq!(config.transport.age_grace, Duration::from_secs(120));
+    let text = from_file("[limits]\nrequest_bytes = 8388607")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("limits.request_bytes: 8388607 is less than 8388608, twice the bytes"),
+        "{text}"
+    );
+}

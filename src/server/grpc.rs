@@ -1,38 +1,47 @@
-//! The gRPC side: which services, over which transport settings.
+//! The gRPC side: which services, over which connections. tonic decodes, routes and encodes; accepting, ages, caps,
+//! deadlines and the drain are decided here.
+//!
+//! A connection goes through `listener` (caps, trouble), `preface` (does it speak HTTP/2 at all), `connection` (age,
+//! drain); a call on it through `front`, which reads its `deadline`, has `admission` count it, checks what comes in
+//! (`inbound`) and bounds what goes out (`answer`).
 
-use std::time::Duration;
+mod admission;
+mod answer;
+mod connection;
+mod deadline;
+mod front;
+mod inbound;
+mod listener;
+mod preface;
+mod seats;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{self, server::TcpIncoming},
-};
+use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_reflection::server::{Builder, Error as ReflectionError};
 
 use crate::{
+    config::TransportConfig,
     proto::{DESCRIPTORS, v1::task_service_server::TaskServiceServer},
-    service::{DETAIL_DESCRIPTORS, Service},
+    service::{DETAIL_DESCRIPTORS, Limits, Service},
 };
 
-/// Finds dead peers before a service mesh gives the connection up.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bounds what one connection can open; a watch is one stream.
-const MAX_STREAMS: u32 = 16_384;
-/// Inbound flow-control windows: enough for a full submit, bounded for the rest.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 2 << 20;
+use admission::Admission;
+use front::Front;
+use listener::Listener;
 
 /// The task service, health, and reflection if it is wanted.
 pub(super) fn routes(
     service: Service,
     health: HealthServer<impl Health>,
-    max_decoded: usize,
+    limits: &Limits,
     reflection: bool,
 ) -> Result<Routes, ReflectionError> {
-    let tasks = TaskServiceServer::new(service).max_decoding_message_size(max_decoded);
+    let most = limits.max_submit_bytes().max(limits.max_request_bytes());
+    let tasks = TaskServiceServer::new(service).max_decoding_message_size(most);
     let routes = Routes::new(tasks).add_service(health);
     if !reflection {
         return Ok(routes);
@@ -50,20 +59,18 @@ pub(super) fn routes(
         .add_service(described().build_v1alpha()?))
 }
 
-/// Serves until `stop`, then until the open connections have closed.
+/// Serves until `stop`, tells every client to go, and closes after `close_time` what is still open.
 pub(super) async fn serve(
-    listener: TcpListener,
+    socket: TcpListener,
     routes: Routes,
+    config: TransportConfig,
+    limits: Limits,
     stop: CancellationToken,
-) -> Result<(), transport::Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-        .await
+    close_time: Duration,
+) {
+    let admission = Arc::new(Admission::new(&config));
+    let front = Front::new(routes, limits, admission, config.request_timeout);
+    Listener::new(socket, config, front)
+        .run(stop, close_time)
+        .await;
 }

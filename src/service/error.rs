@@ -15,6 +15,8 @@ const DOMAIN: &str = "tidings.dev";
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// A draining server is about to be replaced.
 const DRAIN_RETRY: Duration = Duration::from_secs(1);
+/// A server at a limit has room again as soon as calls end.
+const LOAD_RETRY: Duration = Duration::from_secs(1);
 /// A full store needs time to drain.
 const FULL_RETRY: Duration = Duration::from_secs(10);
 /// Details travel in a header, which proxies bound at a few KiB.
@@ -67,6 +69,49 @@ pub(super) fn not_found(kind: &str, id: impl ToString) -> Status {
     let mut details = reason("NOT_FOUND");
     details.set_resource_info(kind, id, "", "");
     Status::with_error_details(Code::NotFound, message, details)
+}
+
+/// More than this server bears at once; nothing of the call was done. `limit` is the key that says how much.
+pub fn overloaded(limit: &str, most: usize) -> Status {
+    let mut details = reason("OVERLOADED");
+    details.set_retry_info(Some(LOAD_RETRY));
+    let message = format!(
+        "this server is at its limit of {most} ({limit}) and did nothing; try again, on another replica if there is one"
+    );
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A request that is not even read.
+pub fn request_too_large(bytes: usize, most: usize) -> Status {
+    let description = format!("has {bytes} bytes, at most {most} are read; split the call");
+    invalid_field("request", description)
+}
+
+/// A request that did not arrive whole in time; nothing of the call was done.
+pub fn request_late() -> Status {
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        "the request did not arrive whole in time (connection.request_timeout) and nothing was done; send it again",
+        reason("REQUEST_LATE"),
+    )
+}
+
+/// The client's deadline came before the call's end. What was accepted stays accepted.
+pub fn deadline_passed() -> Status {
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        "the call's deadline has passed; a change may have been made: repeat it with the same idempotency_key, \
+         or resume the watch from what was received last",
+        reason("DEADLINE_PASSED"),
+    )
+}
+
+/// A `grpc-timeout` that says nothing.
+pub fn bad_timeout() -> Status {
+    invalid_field(
+        "grpc-timeout",
+        "is not 1 to 8 digits and a unit of H, M, S, m, u or n; write 5S for five seconds",
+    )
 }
 
 /// A store's error.

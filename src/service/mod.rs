@@ -5,6 +5,7 @@ mod cancel;
 mod convert;
 mod error;
 mod list;
+mod method;
 mod retry;
 mod status;
 mod submit;
@@ -12,7 +13,10 @@ mod token;
 mod validate;
 mod watch;
 
-pub use error::DETAIL_DESCRIPTORS;
+pub use error::{
+    DETAIL_DESCRIPTORS, bad_timeout, deadline_passed, overloaded, request_late, request_too_large,
+};
+pub use method::{Deadline, Method};
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -50,6 +54,23 @@ pub struct Limits {
     pub ids_per_call: usize,
     /// Bytes of a key, label or custom_id.
     pub name_bytes: usize,
+}
+
+impl Limits {
+    /// The largest SubmitBatch that is read at all: a call over its limit is refused with details, so it is read first.
+    pub fn max_submit_bytes(&self) -> usize {
+        2 * self.batch_bytes
+    }
+
+    /// The largest other request that is read at all: twice the ids that a call may hold, and names to spare.
+    pub fn max_request_bytes(&self) -> usize {
+        /// A UUID as text with its tag and length.
+        const ID: usize = 38;
+        /// Labels and keys that a filter may hold.
+        const NAMES: usize = 64;
+        let held = 2 * ID * self.ids_per_call + NAMES * self.name_bytes;
+        held.max(64 << 10)
+    }
 }
 
 impl Default for Limits {

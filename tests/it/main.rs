@@ -15,5 +15,6 @@ mod nodes;
 mod readme;
 mod redis;
 mod support;
+mod transport;
 mod upstream;
 mod watch;
