@@ -13,6 +13,7 @@ mod conformance;
 mod embedded;
 mod readme;
 mod redis;
+mod simulation;
 mod support;
 mod upstream;
 mod watch;

@@ -7,6 +7,7 @@ pub(crate) mod model_store;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod scale;
 pub(crate) mod server;
 pub(crate) mod upstream;
 
