@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, Cause, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
         Renewal, Stats, Store, Submission, Verdict,
@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     ledger::{Ledger, short},
-    plan::{CallFaults, HintFaults, LONGEST_DELAY},
+    plan::{CallFaults, HintFaults, LONGEST_DELAY, SLOWEST},
 };
 use crate::support::model_store::ModelStore;
 
@@ -206,7 +206,7 @@ impl Link {
         if fault != Fault::default() {
             self.ledger.unrest(self.number);
         }
-        if fault.twice || fault.lost {
+        if fault.twice || fault.lost || fault.there.max(fault.back) > LONGEST_DELAY {
             self.ledger.trouble(self.number, asked);
         }
         if fault.lost {
@@ -223,12 +223,21 @@ impl Link {
             dice,
             ..
         } = &mut *faults;
-        let mut delay = || match dice.random_bool(calls.delayed) {
-            true => dice.random_range(1..=LONGEST_DELAY),
-            false => 0,
+        let mut delay = || {
+            let slow = match name {
+                "reap" => calls.hesitant,
+                _ => calls.slow,
+            };
+            if dice.random_bool(slow) {
+                dice.random_range(LONGEST_DELAY..=SLOWEST)
+            } else if dice.random_bool(calls.delayed) {
+                dice.random_range(1..=LONGEST_DELAY)
+            } else {
+                0
+            }
         };
         let (there, back) = (delay(), delay());
-        let may_fill = matches!(name, "submit" | "commit");
+        let may_fill = matches!(name, "submit" | "commit" | "reap");
         Fault {
             there,
             back,
@@ -303,7 +312,15 @@ impl Store for Link {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
-        self.call("commit", |model| {
+        let is_reaper = |commit: &Commit| {
+            let cause = commit.task.last().cause;
+            matches!(cause, Cause::LeaseExpired | Cause::Poisoned)
+        };
+        let name = match commits.iter().any(is_reaper) {
+            true => "reap",
+            false => "commit",
+        };
+        self.call(name, |model| {
             let verdicts = at_once(model.commit(commits.clone()))?;
             self.ledger.committed(&commits, &verdicts);
             for (commit, verdict) in commits.iter().zip(&verdicts) {

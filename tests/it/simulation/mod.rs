@@ -31,7 +31,7 @@ use tidings::upstream::{self, Client};
 use crate::support::scale::scale;
 
 /// Enough to meet every kind of fault many times over.
-const SEEDS: usize = 300;
+const SEEDS: usize = 240;
 /// What a night is for.
 const SOAKED: usize = 20_000;
 /// Seeds that are run twice, to see the same.

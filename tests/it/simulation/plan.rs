@@ -8,6 +8,8 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 /// A store call is held up at most this long on its way there, and as long on its way back.
 pub(super) const LONGEST_DELAY: u64 = 600;
+/// A slow one at most this long.
+pub(super) const SLOWEST: u64 = 4_000;
 /// Faults end by this instant.
 pub(super) const CALM: u64 = 25_000;
 
@@ -32,6 +34,10 @@ pub(super) struct CallFaults {
     pub(super) refused: f64,
     pub(super) full: f64,
     pub(super) delayed: f64,
+    /// Held up for so long that a lease may end meanwhile.
+    pub(super) slow: f64,
+    /// As slow: a reaper that has seen a lease end and has not said so yet.
+    pub(super) hesitant: f64,
 }
 
 /// Chances of what may go wrong with one hint.
@@ -88,7 +94,7 @@ impl Plan {
     pub(super) fn draw(seed: u64) -> Plan {
         let mut dice = Dice(StdRng::seed_from_u64(seed));
         let replicas = dice.between(2, 3) as usize;
-        let mut orders: Vec<Order> = (0..dice.between(2, 4)).map(|_| order(&mut dice)).collect();
+        let mut orders: Vec<Order> = (0..dice.between(2, 5)).map(|_| order(&mut dice)).collect();
         // One in the calm after all faults: what was promised is kept again.
         orders.push(Order {
             at: CALM + dice.below(4_000),
@@ -102,9 +108,12 @@ impl Plan {
                 refused: dice.chance(0.10),
                 full: dice.chance(0.10),
                 delayed: dice.chance(0.50),
+                slow: dice.chance(0.04),
+                // All of them together, or whoever is quick is right.
+                hesitant: if dice.below(2) == 0 { 1.0 } else { 0.0 },
             },
         };
-        Plan {
+        let mut plan = Plan {
             replicas,
             concurrency: dice.between(2, 6) as usize,
             calls,
@@ -112,7 +121,32 @@ impl Plan {
             calm_hints: hints(&mut dice),
             deeds: deeds(&mut dice, replicas as u64),
             orders,
+        };
+        if dice.below(5) == 0 {
+            plan.contest(&mut dice);
         }
+        plan
+    }
+
+    /// Makes it a run about nothing but leases that end just when their worker comes back.
+    fn contest(&mut self, dice: &mut Dice) {
+        self.calls = CallFaults {
+            hesitant: 1.0,
+            ..CallFaults::default()
+        };
+        for job in self.orders.iter_mut().flat_map(|order| &mut order.tasks) {
+            job.hold += 6_000;
+        }
+        let pause = |dice: &mut Dice| {
+            let place = dice.below(self.replicas as u64) as usize;
+            let length = dice.between(3_000, 6_000);
+            (
+                dice.between(2_000, CALM - 8_000),
+                Deed::Pause { place, length },
+            )
+        };
+        self.deeds = (0..5).map(|_| pause(dice)).collect();
+        self.deeds.sort_by_key(|(at, _)| *at);
     }
 
     /// Writes are taken away in this run.
@@ -145,8 +179,13 @@ fn deeds(dice: &mut Dice, replicas: u64) -> Vec<(u64, Deed)> {
         let (place, back_after) = (dice.below(replicas) as usize, dice.between(100, 5_000));
         deeds.push((at(dice), Deed::Crash { place, back_after }));
     }
-    for _ in 0..dice.now_and_then(3) {
-        let (place, length) = (dice.below(replicas) as usize, dice.between(2_000, 7_000));
+    for _ in 0..dice.now_and_then(6) {
+        // Many of them end just when others take the leases for expired.
+        let length = match dice.below(2) {
+            0 => dice.between(3_000, 4_500),
+            _ => dice.between(2_000, 7_000),
+        };
+        let place = dice.below(replicas) as usize;
         deeds.push((at(dice), Deed::Pause { place, length }));
     }
     for _ in 0..dice.now_and_then(2) {
@@ -181,7 +220,7 @@ fn order(dice: &mut Dice) -> Order {
 }
 
 fn job(dice: &mut Dice) -> Job {
-    let hold = match dice.below(3) {
+    let hold = match dice.below(4) {
         0 => dice.below(200),
         1 => dice.below(2_500),
         // Several renewals long.

@@ -65,9 +65,10 @@ impl Function for Work {
         let number = |name: &str| wanted[name].as_u64().expect("the arguments are ours");
         for step in 1..=STEPS {
             sleep(Duration::from_millis(number("hold")) / STEPS).await;
+            // In a process that stands still nothing gets done.
+            link.running().await;
             progress.report(u8::try_from(step * 100 / STEPS).expect("at most 100"));
         }
-        link.running().await;
         if u64::from(task.charges.failures) < number("failures") {
             link.ledger
                 .book(|book| book.failed.insert((task.id, attempt)));
