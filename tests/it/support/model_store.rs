@@ -117,9 +117,10 @@ impl Kept {
     }
 
     /// Whoever read the task at this fence read it as it is. A record of a later epoch was written after a failover
-    /// by somebody else, even if its revision is the same.
-    fn is_at(&self, fence: Fence) -> bool {
-        self.task.revision() == fence.revision && self.task.epoch <= fence.epoch
+    /// by somebody else, even if its revision is the same; nobody has read what is later than the store's `epoch`.
+    fn is_at(&self, fence: Fence, epoch: u32) -> bool {
+        let epochs = self.task.epoch..=self.task.epoch.max(epoch);
+        self.task.revision() == fence.revision && epochs.contains(&fence.epoch)
     }
 }
 

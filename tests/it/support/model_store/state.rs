@@ -234,7 +234,7 @@ impl State {
             return Verdict::Applied;
         }
         let is_guarded = guard == Guard::LeaseExpired && stored.lease_end > now;
-        if !stored.is_at(fence) || is_guarded {
+        if !stored.is_at(fence, self.epoch) || is_guarded {
             return Verdict::Conflict;
         }
         self.dequeue(&task.id);
@@ -265,7 +265,7 @@ impl State {
         let Some(kept) = self.tasks.get_mut(&renewal.id) else {
             return false;
         };
-        if !kept.is_at(renewal.fence) || kept.task.status() != Status::Processing {
+        if !kept.is_at(renewal.fence, self.epoch) || kept.task.status() != Status::Processing {
             return false;
         }
         let task = &mut kept.task;
