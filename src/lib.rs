@@ -4,6 +4,7 @@
 //! ([`store`]), its feed only hints, and everything else is a small loop over those three.
 
 pub mod admin;
+pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,6 +1,6 @@
 //! GetStatus.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use prost::Message as _;
 use tonic::Status;
@@ -45,9 +45,9 @@ impl Service {
     pub(super) async fn parked(
         &self,
         tasks: impl Iterator<Item = &Task>,
-    ) -> Result<HashSet<BatchId>, store::Error> {
+    ) -> Result<BTreeSet<BatchId>, store::Error> {
         let waiting = tasks.filter(|task| task.status() == TaskStatus::Queued);
-        let batches: HashSet<BatchId> = waiting.map(|task| task.batch_id).collect();
+        let batches: BTreeSet<BatchId> = waiting.map(|task| task.batch_id).collect();
         let read = batches.into_iter().map(|id| self.store.batch(id));
         let batches = futures::future::try_join_all(read).await?;
         let parked = batches.into_iter().flatten().filter(|b| b.parked.is_some());
@@ -72,7 +72,7 @@ impl Room {
     }
 
     /// The task as it now stands, with as much of its result as fits.
-    pub(super) fn task(&mut self, task: &Task, parked: &HashSet<BatchId>) -> v1::Task {
+    pub(super) fn task(&mut self, task: &Task, parked: &BTreeSet<BatchId>) -> v1::Task {
         let view = convert::View {
             now: self.now,
             results: self.results,

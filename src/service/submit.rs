@@ -7,6 +7,7 @@ use tonic::Status;
 
 use super::{Service, convert, error, validate};
 use crate::{
+    chance,
     clock::Timestamp,
     model::{BatchId, IdRange},
     proto::v1::{SubmitBatchRequest, SubmitBatchResponse},
@@ -54,7 +55,7 @@ impl Service {
 
     /// A batch whose partition follows from the key, so that a repeated call meets its first in the same place.
     fn new_batch(&self, now: Timestamp, idempotency: Option<&Idempotency>) -> BatchId {
-        let random = rand::random::<u64>();
+        let random = chance::number();
         let place = match idempotency {
             Some(Idempotency { key, .. }) => {
                 let hash = blake3::hash(key.as_bytes());
@@ -64,14 +65,14 @@ impl Service {
         };
         let partitions = u64::from(self.store.info().partitions.max(1));
         let partition = u16::try_from(place % partitions).unwrap_or_default();
-        BatchId::new(now, partition, rand::random::<u64>())
+        BatchId::new(now, partition, chance::number())
     }
 }
 
 /// New ids for `count` tasks of a batch.
 pub(super) fn new_ids(now: Timestamp, batch: BatchId, count: usize) -> IdRange {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    IdRange::new(now, batch.partition(), rand::random::<u64>(), count)
+    IdRange::new(now, batch.partition(), chance::number(), count)
 }
 
 /// A caller's key, kept apart by tenant and call, with the hash of the call's content.

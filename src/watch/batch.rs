@@ -157,6 +157,17 @@ impl Watcher {
             });
         }
         let tasks = self.tasks(&log.entries).await?;
+        let is_undone = |entry: &Moved| {
+            let task = tasks.get(&entry.task);
+            task.is_some_and(|task| task.revision() < entry.revision)
+        };
+        if log.entries.iter().any(is_undone) {
+            // The writes were lost between the two reads: this page of the log tells what did not happen.
+            return Err(Error::Beyond {
+                asked: self.position + log.entries.len() as u64,
+                last: self.position,
+            });
+        }
         let weight: usize = tasks.values().map(|task| task.weight()).sum();
         self.page = if weight > HEAVY_PAGE {
             (self.page / 2).max(1)

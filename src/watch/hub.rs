@@ -1,9 +1,8 @@
 //! One subscription to the store's feed, and who is to look when it hints.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
-    hash::Hash,
     sync::{
         Arc, Weak,
         atomic::{AtomicU8, Ordering},
@@ -51,6 +50,7 @@ impl Hub {
         async move {
             loop {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     change = changes.recv() => match change {
                         Ok(change) => self.hear(&change),
@@ -111,15 +111,15 @@ impl fmt::Debug for Hub {
 
 /// Who watches what.
 #[derive(Debug)]
-struct Table<K>(Mutex<HashMap<K, Vec<Weak<Slot>>>>);
+struct Table<K>(Mutex<BTreeMap<K, Vec<Weak<Slot>>>>);
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
-        Table(Mutex::new(HashMap::new()))
+        Table(Mutex::new(BTreeMap::new()))
     }
 }
 
-impl<K: Eq + Hash> Table<K> {
+impl<K: Ord> Table<K> {
     fn wake(&self, key: &K) {
         self.each(key, Slot::wake);
     }
@@ -195,14 +195,14 @@ impl Slot {
 
 /// A watcher's place in the table; leaving the scope gives it up.
 #[derive(Debug)]
-pub(super) struct Place<K: Eq + Hash> {
+pub(super) struct Place<K: Ord> {
     hub: Arc<Hub>,
     key: K,
     table: fn(&Hub) -> &Table<K>,
     pub(super) slot: Arc<Slot>,
 }
 
-impl<K: Eq + Hash + Copy> Place<K> {
+impl<K: Ord + Copy> Place<K> {
     fn new(hub: &Arc<Hub>, key: K, table: fn(&Hub) -> &Table<K>) -> Self {
         let slot = Arc::new(Slot::default());
         table(hub).insert(key, &slot);
@@ -215,7 +215,7 @@ impl<K: Eq + Hash + Copy> Place<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Place<K> {
+impl<K: Ord> Drop for Place<K> {
     fn drop(&mut self) {
         (self.table)(&self.hub).remove(&self.key, &self.slot);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{model::TaskId, store};
+use crate::{chance, model::TaskId, store};
 
 pub use hub::Hub;
 
@@ -73,8 +73,9 @@ impl Retry {
         self.tries += 1;
         self.spent += pause;
         tokio::select! {
+            biased;
             () = draining.cancelled() => Err(Error::Draining),
-            () = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * rand::random::<f64>())) => Ok(()),
+            () = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * chance::unit())) => Ok(()),
         }
     }
 }

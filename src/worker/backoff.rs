@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance;
+
 /// The first pause is at most this long.
 const FIRST: Duration = Duration::from_millis(50);
 /// Long enough to spare a struggling store, short enough to be back within two seconds of its return.
@@ -32,5 +34,5 @@ impl Backoff {
 
 /// Between half of `period` and all of it, so that many processes do not act in step.
 pub(super) fn jittered(period: Duration) -> Duration {
-    period.mul_f64(0.5 + 0.5 * rand::random::<f64>())
+    period.mul_f64(0.5 + 0.5 * chance::unit())
 }

@@ -1,7 +1,7 @@
 //! The tasks this process holds leases on.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -20,7 +20,7 @@ use crate::{
 /// The tasks this process holds leases on, by id.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    tasks: Mutex<HashMap<TaskId, Entry>>,
+    tasks: Mutex<BTreeMap<TaskId, Entry>>,
     progressed: Arc<Notify>,
 }
 

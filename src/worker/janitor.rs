@@ -15,6 +15,7 @@ pub(super) async fn run(store: Arc<dyn Store>, stop: CancellationToken) {
     let mut pause = PERIOD;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(jittered(pause)) => {}
         }

@@ -27,7 +27,9 @@ pub(super) async fn run(
     lease: Duration,
     stop: CancellationToken,
 ) {
+    // Renewing before listening: a flood of changes must not use up the turns in which leases are renewed.
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = renew(store.as_ref(), &held, lease) => {}
         () = hear(store.as_ref(), &held) => {}
@@ -38,6 +40,7 @@ async fn renew(store: &dyn Store, held: &Held, lease: Duration) {
     let mut last = Instant::now();
     loop {
         tokio::select! {
+            biased;
             () = sleep_until(last + lease / 3) => {}
             () = held.progressed() => sleep_until(last + PROGRESS_INTERVAL.min(lease / 3)).await,
         }

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{model::WorkerId, store::Store, upstream};
+use crate::{chance, model::WorkerId, store::Store, upstream};
 
 pub use function::{Function, Registry};
 
@@ -67,7 +67,7 @@ impl Worker {
             functions,
             config,
         } = self;
-        let id = WorkerId(rand::random::<u64>().max(1));
+        let id = WorkerId(chance::number().max(1));
         tracing::info!(worker = %id, concurrency = config.concurrency, "worker started");
         let held = Arc::new(held::Held::default());
         let (done, finished) = mpsc::unbounded_channel();

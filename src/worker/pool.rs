@@ -64,7 +64,9 @@ impl Pool {
     /// Works until `shutdown`, then waits for the running tasks and gives back what outlasts the grace.
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let work = Arc::new(Notify::new());
+        // Acquiring before listening: a flood of changes must not use up the turns in which tasks are taken.
         tokio::select! {
+            biased;
             () = self.acquire(&work, &shutdown) => {}
             () = hear(self.store.as_ref(), &work) => {}
         }
@@ -135,6 +137,7 @@ impl Pool {
         }
         // Being told is the rule, looking again the floor.
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = work.notified() => {}
             () = tokio::time::sleep(pause) => {}

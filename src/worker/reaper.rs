@@ -24,6 +24,7 @@ pub(super) async fn run(store: Arc<dyn Store>, lease: Duration, stop: Cancellati
     let mut away = false;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(jittered(pause)) => {}
         }

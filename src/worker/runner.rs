@@ -17,6 +17,7 @@ use super::{
     marker::Marker,
 };
 use crate::{
+    chance,
     model::{
         Budget, ErrorCode, Event, Failed, Failure, Outcome, Recourse, Task, Wait, Work, WorkerId,
         retry,
@@ -80,7 +81,7 @@ impl Runner {
             Ok(outcome) => Event::Succeeded(Box::new(outcome)),
             Err(failed) => {
                 let now = self.store.now();
-                retry::after_failure(&task, failed, now, rand::random::<f64>())
+                retry::after_failure(&task, failed, now, chance::unit())
             }
         }
     }

@@ -13,7 +13,8 @@ use tidings::model::{Cause, Status, transition::TABLE};
 use source::{Import, Source};
 
 /// Which floor each room is on. An import goes to a lower floor, or stays in its room.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
+    ("chance", 0),
     ("clock", 0),
     ("proto", 0),
     ("model", 1),

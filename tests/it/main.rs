@@ -14,6 +14,7 @@ mod embedded;
 mod nodes;
 mod readme;
 mod redis;
+mod simulation;
 mod support;
 mod transport;
 mod upstream;

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use tidings::{
     model::{Status, WorkerId},
-    store::{
-        Change, Error, Lookup, Store,
-        redis::RedisStore,
-    },
+    store::{Change, Error, Lookup, Store, redis::RedisStore},
 };
 use tokio::sync::broadcast;
 

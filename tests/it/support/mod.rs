@@ -9,6 +9,7 @@ pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod scale;
 pub(crate) mod sentinel;
 pub(crate) mod server;
 pub(crate) mod upstream;

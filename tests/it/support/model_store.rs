@@ -19,8 +19,8 @@ use tokio::sync::broadcast;
 
 use state::State;
 
-/// The epoch of every task: memory loses nothing that it does not lose whole.
-const EPOCH: u32 = 1;
+/// The epoch until a test takes writes away.
+const FIRST_EPOCH: u32 = 1;
 /// Changes a slow listener may be behind before it is told of a loss.
 const CHANGES: usize = 4_096;
 
@@ -37,9 +37,23 @@ impl ModelStore {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         ModelStore {
             clock,
-            state: Mutex::default(),
+            state: Mutex::new(State::new(FIRST_EPOCH)),
             changes: broadcast::channel(CHANGES).0,
         }
+    }
+
+    /// All that is stored now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.state.lock().clone())
+    }
+
+    /// A failover to a copy that had come as far as `earlier`: later writes are gone, and the epoch says so.
+    pub(crate) fn restore(&self, earlier: Snapshot) {
+        let mut state = self.state.lock();
+        let epoch = state.epoch + 1;
+        *state = earlier.0;
+        state.epoch = epoch;
+        self.announce(Change::Gap);
     }
 
     /// Runs one call on the state, then announces what it changed, still in order with other calls.
@@ -66,8 +80,11 @@ impl ModelStore {
     }
 }
 
+/// What was stored at an instant.
+pub(crate) struct Snapshot(State);
+
 /// A task and its lease.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     task: Task,
     /// While processing: when the worker is taken for lost.
@@ -83,11 +100,19 @@ impl Kept {
     }
 
     /// What a reader is told of it.
-    fn lookup(&self, now: Timestamp) -> Lookup {
+    fn lookup(&self, epoch: u32, now: Timestamp) -> Lookup {
         match self.task.expire_time() {
             Some(expiry) if expiry + TOMBSTONE_RETENTION <= now => Lookup::Missing,
             Some(expiry) if expiry <= now => Lookup::Expired,
-            _ => Lookup::Found(Box::new(self.task.clone())),
+            _ => Lookup::Found(Box::new(self.read(epoch))),
+        }
+    }
+
+    /// The task as a reader gets it: as of the store's present epoch, whenever it was written.
+    fn read(&self, epoch: u32) -> Task {
+        Task {
+            epoch: self.task.epoch.max(epoch),
+            ..self.task.clone()
         }
     }
 }
@@ -99,7 +124,7 @@ impl Store for ModelStore {
             name: "model",
             durability: Durability::Memory,
             partitions: 1,
-            epoch: EPOCH,
+            epoch: self.state.lock().epoch,
         }
     }
 
@@ -112,7 +137,7 @@ impl Store for ModelStore {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
-        self.run(|state, now| state.submit(submission, EPOCH, now))
+        self.run(|state, now| state.submit(submission, now))
     }
 
     async fn acquire(
@@ -163,7 +188,10 @@ impl Store for ModelStore {
     async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {
         self.run(|state, now| {
             let overdue = state.tasks.values().filter(|kept| kept.is_overdue(now));
-            Ok(overdue.take(max).map(|kept| kept.task.clone()).collect())
+            Ok(overdue
+                .take(max)
+                .map(|kept| kept.read(state.epoch))
+                .collect())
         })
     }
 
@@ -173,7 +201,7 @@ impl Store for ModelStore {
                 state
                     .tasks
                     .get(id)
-                    .map_or(Lookup::Missing, |kept| kept.lookup(now))
+                    .map_or(Lookup::Missing, |kept| kept.lookup(state.epoch, now))
             };
             Ok(ids.iter().map(look).collect())
         })
@@ -195,7 +223,7 @@ impl Store for ModelStore {
                     .collect(),
                 end: group.log.len() as u64,
                 batch: group.batch.clone(),
-                epoch: EPOCH,
+                epoch: state.epoch,
             }))
         })
     }

@@ -43,11 +43,7 @@ impl<S: Debug + Send + Sync + 'static> Host for Servers<S> {
     }
 }
 
-async fn on<S: Debug + Send + Sync + 'static>(
-    running: S,
-    url: String,
-    partitions: u16,
-) -> Harness {
+async fn on<S: Debug + Send + Sync + 'static>(running: S, url: String, partitions: u16) -> Harness {
     let servers = Servers {
         url,
         partitions,

@@ -18,8 +18,9 @@ use tidings::{
 use super::Kept;
 
 /// Everything, and what has not been announced yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct State {
+    pub(super) epoch: u32,
     pub(super) tasks: BTreeMap<TaskId, Kept>,
     pub(super) batches: BTreeMap<BatchId, Group>,
     pub(super) delayed: BTreeSet<(Timestamp, TaskId)>,
@@ -33,7 +34,7 @@ pub(super) struct State {
 }
 
 /// A batch, its tasks in order of submission, and its log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) batch: Batch,
     pub(super) log: Vec<Moved>,
@@ -43,7 +44,7 @@ pub(super) struct Group {
 }
 
 /// What an idempotency key answers, and until when.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Used {
     hash: [u8; 32],
     accepted: Accepted,
@@ -51,11 +52,18 @@ struct Used {
 }
 
 impl State {
+    /// Nothing, in this epoch.
+    pub(super) fn new(epoch: u32) -> Self {
+        State {
+            epoch,
+            ..State::default()
+        }
+    }
+
     /// Accepts tasks, or answers what the key first made.
     pub(super) fn submit(
         &mut self,
         submission: Submission,
-        epoch: u32,
         now: Timestamp,
     ) -> Result<Accepted, Error> {
         let Submission { batch_id, ids, .. } = submission;
@@ -89,7 +97,7 @@ impl State {
             );
         }
         for (id, spec) in ids.iter().zip(submission.specs) {
-            let task = Task::new(id, batch_id, Arc::clone(&spec), epoch);
+            let task = Task::new(id, batch_id, Arc::clone(&spec), self.epoch);
             self.group(batch_id).members.push(id);
             self.enqueue(&task, now);
             self.record(None, task, now);
@@ -202,7 +210,7 @@ impl State {
         now: Timestamp,
         lease: Duration,
     ) -> Task {
-        let mut task = self.tasks[&id].task.clone();
+        let mut task = self.tasks[&id].read(self.epoch);
         task.apply(Event::Acquired { worker }, now)
             .expect("a task in a queue is queued");
         self.record(Some(Status::Queued), task.clone(), now + lease);
@@ -325,7 +333,7 @@ impl State {
     pub(super) fn sweep(&mut self, now: Timestamp) -> usize {
         let before = self.tasks.len() + self.batches.len() + self.keys.len();
         self.tasks
-            .retain(|_, kept| kept.lookup(now) != Lookup::Missing);
+            .retain(|_, kept| kept.lookup(self.epoch, now) != Lookup::Missing);
         self.batches.retain(|_, group| {
             !group.batch.is_done() || group.last_expiry + TOMBSTONE_RETENTION > now
         });
