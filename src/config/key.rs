@@ -57,6 +57,12 @@ keys! {
     REDIS_PARTITIONS = file_only("redis.partitions", "auto");
     /// Serve although Redis may evict keys.
     REDIS_ALLOW_EVICTION = file_only("redis.allow_eviction", "false");
+    /// So many replicas of Redis have a submit before it is answered.
+    REDIS_WAIT_REPLICAS = file_only("redis.wait_replicas", "0");
+    /// A submit is on the disk of Redis, and of the replicas waited for, before it is answered.
+    REDIS_WAIT_FSYNC = file_only("redis.wait_fsync", "false");
+    /// How long a submit waits for that; what was reached is told.
+    REDIS_WAIT_TIMEOUT = file_only("redis.wait_timeout", "1s");
     /// Base URL of the OpenAI-compatible server.
     UPSTREAM_URL = everywhere("upstream.url", "TIDINGS_UPSTREAM_URL", "--upstream-url", "https://api.openai.com/v1");
     /// File that holds the bearer key. The key itself is never a key of the file or a flag.

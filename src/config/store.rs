@@ -1,15 +1,21 @@
 //! Where tasks live.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use super::{fault::Faults, key, layers::Layers, value};
 use crate::{
     model::id::MAX_PARTITIONS,
     store::redis::{
-        Config as RedisConfig,
+        Config as RedisConfig, Wait,
         address::{Address, FORMS},
     },
 };
+
+/// More replicas than any primary has.
+const MAX_REPLICAS: u64 = 64;
+/// A wait is between these; a caller waits as long.
+const MIN_WAIT: Duration = Duration::from_millis(1);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Where tasks live.
 #[derive(Clone, Debug)]
@@ -46,15 +52,34 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<StoreConfig> 
         number => value::number(number, 1, u64::from(MAX_PARTITIONS)).map(Some),
     });
     let allow_eviction = layers.read(&key::REDIS_ALLOW_EVICTION, faults, value::switch);
-    let (partitions, allow_eviction) = (partitions?, allow_eviction?);
+    let wait = wait(layers, faults);
+    let (partitions, allow_eviction, wait) = (partitions?, allow_eviction?, wait?);
     Some(match place? {
         Place::Embedded(path) => StoreConfig::Embedded { path },
         Place::Redis(address) => StoreConfig::Redis(RedisConfig {
             address,
             partitions,
             allow_eviction,
+            wait,
         }),
     })
+}
+
+/// What submits wait for; some none when for nothing.
+fn wait(layers: &Layers, faults: &mut Faults) -> Option<Option<Wait>> {
+    let replicas = layers.read(&key::REDIS_WAIT_REPLICAS, faults, |text| {
+        value::number(text, 0, MAX_REPLICAS)
+    });
+    let fsync = layers.read(&key::REDIS_WAIT_FSYNC, faults, value::switch);
+    let timeout = layers.read(&key::REDIS_WAIT_TIMEOUT, faults, |text| {
+        value::duration(text, MIN_WAIT, MAX_WAIT)
+    });
+    let wait = Wait {
+        replicas: replicas?,
+        fsync: fsync?,
+        timeout: timeout?,
+    };
+    Some((wait.replicas > 0 || wait.fsync).then_some(wait))
 }
 
 /// Never quotes the value: it may hold a password wherever a slip put it.

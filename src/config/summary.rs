@@ -51,6 +51,8 @@ impl StoreConfig {
         match self {
             StoreConfig::Embedded { .. } => Vec::new(),
             StoreConfig::Redis(config) => {
+                let (replicas, fsync) =
+                    config.wait.map_or((0, false), |it| (it.replicas, it.fsync));
                 let partitions = config
                     .partitions
                     .map_or("auto".to_owned(), |n| n.to_string());
@@ -60,6 +62,8 @@ impl StoreConfig {
                         key::REDIS_ALLOW_EVICTION.path,
                         config.allow_eviction.to_string(),
                     ),
+                    (key::REDIS_WAIT_REPLICAS.path, replicas.to_string()),
+                    (key::REDIS_WAIT_FSYNC.path, fsync.to_string()),
                 ]
             }
         }

@@ -1,8 +1,9 @@
 //! Keeps leases: renews them every third of their length, passes progress on, and tells a runner when its lease is
 //! lost. Listens for cancellations as well, so that an upstream call is dropped at once instead of at the next renewal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use tokio::{
     sync::broadcast::error::RecvError,
     time::{Instant, sleep_until},
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::held::Held;
 use crate::{
     model::Status,
-    store::{Change, Store},
+    store::{Change, Renewal, Store},
 };
 
 /// Bounds one renewal's size.
@@ -45,17 +46,26 @@ async fn renew(store: &dyn Store, held: &Held, lease: Duration) {
             () = held.progressed() => sleep_until(last + PROGRESS_INTERVAL.min(lease / 3)).await,
         }
         last = Instant::now();
-        for renewals in held.renewals().chunks(MAX_BATCH) {
-            match store.renew(renewals, lease).await {
-                Ok(kept) => {
-                    for (renewal, _) in renewals.iter().zip(kept).filter(|(_, kept)| !kept) {
-                        held.lose(renewal.id, Some(renewal.fence));
-                    }
-                }
-                // Running on is right: the lease may outlive the trouble, and the fence decides at the commit.
-                Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+        // Each part of the store by itself: one that is away must not cost the others their leases.
+        let mut parts: BTreeMap<u16, Vec<Renewal>> = BTreeMap::new();
+        for renewal in held.renewals() {
+            let part = parts.entry(renewal.id.partition()).or_default();
+            part.push(renewal);
+        }
+        let parts = parts.values().flat_map(|part| part.chunks(MAX_BATCH));
+        join_all(parts.map(|part| renew_part(store, held, lease, part))).await;
+    }
+}
+
+async fn renew_part(store: &dyn Store, held: &Held, lease: Duration, renewals: &[Renewal]) {
+    match store.renew(renewals, lease).await {
+        Ok(kept) => {
+            for (renewal, _) in renewals.iter().zip(kept).filter(|(_, kept)| !kept) {
+                held.lose(renewal.id, Some(renewal.fence));
             }
         }
+        // Running on is right: the lease may outlive the trouble, and the fence decides at the commit.
+        Err(error) => tracing::warn!(%error, "leases could not be renewed"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{backoff::Backoff, held::Held};
+use super::{backoff::Backoff, held::Held, lane::Lanes};
 use crate::{
     model::{Fence, Task, TaskId},
     store::{Error, Renewal, Store},
@@ -14,9 +14,9 @@ use crate::{
 /// Bounds one call's size.
 const MAX_BATCH: usize = 256;
 
-/// Marks tasks; clones share one loop.
+/// Marks tasks; clones share the loops.
 #[derive(Clone, Debug)]
-pub(super) struct Marker(mpsc::UnboundedSender<Ask>);
+pub(super) struct Marker(Lanes<Ask>);
 
 /// A task to mark, and who waits for it.
 #[derive(Debug)]
@@ -27,17 +27,16 @@ pub(super) struct Ask {
 }
 
 impl Marker {
-    /// A marker, and what its loop is to be given.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Ask>) {
-        let (asks, asked) = mpsc::unbounded_channel();
-        (Marker(asks), asked)
+    /// A marker whose lanes lead to [`run`].
+    pub(super) fn new(asks: Lanes<Ask>) -> Self {
+        Marker(asks)
     }
 
     /// Returns once the mark is stored. Never returns when the lease is lost: whoever waits is stopped then.
     pub(super) async fn mark(&self, task: &Task) {
         let (done, marked) = oneshot::channel();
         let (id, fence) = (task.id, task.fence());
-        if self.0.send(Ask { id, fence, done }).is_err() || marked.await.is_err() {
+        if !self.0.send(id, Ask { id, fence, done }) || marked.await.is_err() {
             std::future::pending().await
         }
     }

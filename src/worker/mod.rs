@@ -9,6 +9,7 @@ pub mod function;
 mod held;
 mod janitor;
 mod keeper;
+mod lane;
 mod marker;
 mod pool;
 mod reaper;
@@ -16,10 +17,11 @@ mod runner;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{chance, model::WorkerId, store::Store, upstream};
+
+use lane::Lanes;
 
 pub use function::{Function, Registry};
 
@@ -70,33 +72,30 @@ impl Worker {
         let id = WorkerId(chance::number().max(1));
         tracing::info!(worker = %id, concurrency = config.concurrency, "worker started");
         let held = Arc::new(held::Held::default());
-        let (done, finished) = mpsc::unbounded_channel();
-        let (marker, asked) = marker::Marker::new();
+        let (loops, committers) = (TaskTracker::new(), TaskTracker::new());
+        let stop = CancellationToken::new();
+        let done = Lanes::start(store.as_ref(), &committers, |finished| {
+            committer::run(store.clone(), held.clone(), finished)
+        });
+        let asks = Lanes::start(store.as_ref(), &loops, |asked| {
+            marker::run(store.clone(), held.clone(), config.lease, asked)
+        });
+        let marker = marker::Marker::new(asks);
         let runner = runner::Runner::new(store.clone(), upstream, functions, marker, id);
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
-        let loops = TaskTracker::new();
-        let stop = CancellationToken::new();
         loops.spawn(keeper::run(
             store.clone(),
             held.clone(),
             config.lease,
             stop.clone(),
         ));
-        loops.spawn(marker::run(
-            store.clone(),
-            held.clone(),
-            config.lease,
-            asked,
-        ));
         loops.spawn(reaper::run(store.clone(), config.lease, stop.clone()));
-        loops.spawn(janitor::run(store.clone(), stop.clone()));
-        let committer = tokio::spawn(committer::run(store, held, finished));
+        loops.spawn(janitor::run(store, stop.clone()));
 
         pool.run(shutdown).await;
-        // The pool held the last sender: the committer ends when it has committed what was sent.
-        if let Err(error) = committer.await {
-            tracing::error!(%error, "committer ended badly");
-        }
+        // The pool held the last ends of the lanes: the committers end when they have committed what was sent.
+        committers.close();
+        committers.wait().await;
         stop.cancel();
         loops.close();
         loops.wait().await;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     backoff::{Backoff, jittered},
     committer::Finished,
     held::Held,
+    lane::Lanes,
     runner::Runner,
 };
 use crate::{
@@ -31,7 +32,7 @@ pub(super) struct Pool {
     store: Arc<dyn Store>,
     held: Arc<Held>,
     runner: Runner,
-    done: mpsc::UnboundedSender<Finished>,
+    done: Lanes<Finished>,
     worker: WorkerId,
     config: Config,
     slots: Arc<Semaphore>,
@@ -44,7 +45,7 @@ impl Pool {
         store: Arc<dyn Store>,
         held: Arc<Held>,
         runner: Runner,
-        done: mpsc::UnboundedSender<Finished>,
+        done: Lanes<Finished>,
         worker: WorkerId,
         config: Config,
     ) -> Self {
@@ -160,12 +161,14 @@ impl Pool {
                 event = runner.run(task.clone(), progress) => event,
                 () = release.cancelled() => Event::Released,
             };
-            // The receiver outlives every sender.
-            let _ = done.send(Finished {
+            let id = task.id;
+            let finished = Finished {
                 task,
                 event,
                 _slot: slot,
-            });
+            };
+            // The other end outlives this one.
+            done.send(id, finished);
         });
     }
 }

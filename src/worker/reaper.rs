@@ -1,8 +1,9 @@
 //! Moves tasks whose time has run out: those of lost workers back to the queue, those past their deadline to error.
 //! Every process runs one; the store's compare makes that safe without a leader.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::jittered;
@@ -17,10 +18,14 @@ const MAX_BATCH: usize = 200;
 /// Recovery is promised within two seconds of a lease's end, and a deadline is kept about as exactly.
 const LONGEST_PERIOD: Duration = Duration::from_secs(1);
 
+/// Before the first look; a little, so that replicas started together do not look in step.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+
 /// Reaps until `stop`.
 pub(super) async fn run(store: Arc<dyn Store>, lease: Duration, stop: CancellationToken) {
     let period = (lease / 3).min(LONGEST_PERIOD);
-    let mut pause = period;
+    // The first look is at once: replicas that never live long must bring tasks back as well.
+    let mut pause = FIRST_LOOK;
     let mut away = false;
     loop {
         tokio::select! {
@@ -58,20 +63,35 @@ async fn reap(store: &dyn Store) -> Result<(), Error> {
         if commits.is_empty() {
             return Ok(());
         }
-        let moved: Vec<Task> = commits.iter().map(|commit| commit.task.clone()).collect();
-        let verdicts = store.commit(commits).await?;
-        let applied = verdicts.iter().filter(|v| **v == Verdict::Applied).count();
-        for (task, _) in moved
-            .iter()
-            .zip(&verdicts)
-            .filter(|(_, verdict)| **verdict == Verdict::Applied)
-        {
-            journal::moved(task);
+        let mut parts: BTreeMap<u16, Vec<Commit>> = BTreeMap::new();
+        for commit in commits {
+            let part = parts.entry(commit.task.id.partition()).or_default();
+            part.push(commit);
         }
+        // A part of the store that is away must not keep the tasks of the others from coming back.
+        let applied: usize = join_all(parts.into_values().map(|part| commit(store, part)))
+            .await
+            .into_iter()
+            .sum();
         if !full || applied == 0 {
             return Ok(());
         }
     }
+}
+
+/// Commits, and answers how many tasks were moved.
+async fn commit(store: &dyn Store, commits: Vec<Commit>) -> usize {
+    let moved: Vec<Task> = commits.iter().map(|commit| commit.task.clone()).collect();
+    let verdicts = match store.commit(commits).await {
+        Ok(verdicts) => verdicts,
+        Err(error) => {
+            tracing::warn!(%error, "tasks whose time ran out could not be moved; trying again");
+            return 0;
+        }
+    };
+    let applied = moved.iter().zip(&verdicts);
+    let applied = applied.filter(|(_, verdict)| **verdict == Verdict::Applied);
+    applied.inspect(|(task, _)| journal::moved(task)).count()
 }
 
 fn ended(mut task: Task, store: &dyn Store) -> Option<Commit> {

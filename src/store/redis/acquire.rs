@@ -30,6 +30,7 @@ impl RedisStore {
         max: usize,
         lease: Duration,
     ) -> Result<Acquired, Error> {
+        self.absences.lease_of(lease);
         let mut acquired = Acquired::default();
         let shares = if self.partitions == 1 {
             vec![(0, max)]

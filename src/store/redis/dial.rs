@@ -2,10 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use redis::{Client, ConnectionAddr, ConnectionInfo, Pipeline, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, Pipeline,
+    aio::MultiplexedConnection,
+};
 use tokio::time::timeout;
 
 use super::{
+    durable::Wait,
     error,
     keys::Keys,
     ledger::{self, Ledger, Standing},
@@ -36,6 +40,8 @@ pub(super) struct Common {
     pub(super) clock: super::clock::StoreClock,
     /// Whether the servers form a cluster.
     pub(super) cluster: bool,
+    /// What submits wait for.
+    pub(super) wait: Option<Wait>,
 }
 
 /// Makes connections to one target.
@@ -48,6 +54,7 @@ pub(super) struct Dialer {
 /// A connection that may be used.
 pub(super) struct Dialled {
     pub(super) connection: MultiplexedConnection,
+    pub(super) waiting: Option<(MultiplexedConnection, Wait)>,
     pub(super) addr: ConnectionAddr,
     pub(super) scripts: Arc<Scripts>,
     /// It knows sharded channels.
@@ -88,12 +95,7 @@ impl Dialer {
         let server = self.server().await?;
         let addr = server.addr().clone();
         let client = Client::open(server)?;
-        let settings = link::settings();
-        let connect = client.get_multiplexed_async_connection_with_config(&settings);
-        let late = || Error::Unavailable("no answer in time".into());
-        // The crate's own time-out does not cover the greeting.
-        let connected = timeout(2 * link::CONNECT_TIMEOUT, connect).await;
-        let mut connection = connected.map_err(|_| late())??;
+        let mut connection = connect(&client, &link::settings()).await?;
         let server = server::inspect(
             &mut connection,
             self.common.allow_eviction,
@@ -101,9 +103,22 @@ impl Dialer {
         )
         .await?;
         let scripts = Arc::new(Scripts::new(server.modern, self.common.cluster));
+        let waiting = match self.common.wait {
+            Some(wait) if wait.fsync && !server.waits_for_disks => {
+                return Err(ConnectError::NoDiskWait);
+            }
+            Some(wait) => {
+                let settings = link::settings();
+                let settings =
+                    settings.set_response_timeout(Some(link::RESPONSE_TIMEOUT + wait.timeout));
+                Some((connect(&client, &settings).await?, wait))
+            }
+            None => None,
+        };
         self.enter(&mut connection, &scripts, partitions).await?;
         Ok(Dialled {
             connection,
+            waiting,
             addr,
             scripts,
             modern: server.modern,
@@ -142,6 +157,18 @@ impl Dialer {
         }
         Ok(())
     }
+}
+
+async fn connect(
+    client: &Client,
+    settings: &AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let connect = client.get_multiplexed_async_connection_with_config(settings);
+    let late = |_| Error::Unavailable("no answer in time".into());
+    // The crate's own time-out does not cover the greeting.
+    Ok(timeout(2 * link::CONNECT_TIMEOUT, connect)
+        .await
+        .map_err(late)??)
 }
 
 impl Common {

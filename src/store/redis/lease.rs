@@ -1,6 +1,10 @@
 //! Extending leases, and finding tasks whose time ran out.
 
-use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use super::{
     RedisStore,
@@ -22,6 +26,7 @@ impl RedisStore {
         renewals: &[Renewal],
         lease: Duration,
     ) -> Result<Vec<bool>, Error> {
+        self.absences.lease_of(lease);
         let mut held = vec![false; renewals.len()];
         let mut groups: HashMap<u16, Vec<usize>> = HashMap::new();
         for (index, renewal) in renewals.iter().enumerate() {
@@ -79,8 +84,17 @@ impl RedisStore {
             })
             .collect();
         let mut ids: Vec<TaskId> = Vec::new();
-        // In a cluster the rest goes on while a part of it is away.
-        for (_, answer) in self.router.run_some(&calls).await? {
+        let (mut failed, mut away, mut answered) = (None, Vec::new(), false);
+        for (call, answer) in calls.iter().zip(self.router.run(&calls).await) {
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    away.push(call.partition);
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            answered = true;
             let odd = || reply::odd("overdue tasks");
             let [now, part @ ..] = reply::array(&answer).ok_or_else(odd)? else {
                 return Err(odd());
@@ -89,7 +103,15 @@ impl RedisStore {
                 .common
                 .clock
                 .hear(reply::int(now).ok_or_else(odd)?);
-            ids.extend(part.iter().filter_map(reply::id).map(TaskId::from_bytes));
+            if self.absences.is_settled(call.partition, Instant::now()) {
+                ids.extend(part.iter().filter_map(reply::id).map(TaskId::from_bytes));
+            }
+        }
+        match failed {
+            // Whoever asked knows that the store was away.
+            Some(error) if !answered => return Err(error),
+            // In a cluster the rest goes on while a part of it is away.
+            _ => away.into_iter().for_each(|it| self.absences.is_away(it)),
         }
         ids.truncate(max);
         let found = self.lookup_all(&ids).await?.into_iter();

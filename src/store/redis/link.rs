@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     dial::{Dialer, Dialled},
+    durable::{Groups, Wait},
     error,
     keys::Keys,
     script::{Script, Scripts},
@@ -31,7 +32,7 @@ use crate::store::Error;
 /// A server that does not take a connection within this is away.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any script takes; the crate's own 500 ms is shorter than an fsync on a busy disk may take.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// One late answer may be a slow script; two in a row are a dead connection.
@@ -67,12 +68,15 @@ pub(super) struct Link {
     partitions: RwLock<Arc<[u16]>>,
     live: RwLock<Option<Arc<Live>>>,
     lost: Notify,
+    groups: Groups,
     /// Counts the connections made, so that whoever depends on one hears of the next.
     made: watch::Sender<u64>,
 }
 
 struct Live {
     connection: MultiplexedConnection,
+    /// For calls that wait for replicas or disks.
+    waiting: Option<(MultiplexedConnection, Wait)>,
     modern: bool,
     addr: ConnectionAddr,
     scripts: Arc<Scripts>,
@@ -95,6 +99,7 @@ impl Link {
             partitions: RwLock::new(partitions),
             live: RwLock::new(None),
             lost: Notify::new(),
+            groups: Groups::default(),
             made: watch::Sender::new(0),
         };
         link.lost.notify_one();
@@ -119,6 +124,53 @@ impl Link {
     pub(super) async fn run(&self, calls: &[&Call]) -> Result<Vec<Value>, Error> {
         let live = self.live()?;
         let mut answers = self.send(&live, &live.pipeline(calls)).await?;
+        self.run_lost(&live, calls, &mut answers).await?;
+        Ok(answers)
+    }
+
+    /// Like [`Link::run`] for a call that is to reach replicas or disks before it is answered. The answer is followed
+    /// by that of the wait.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no answer came.
+    pub(super) async fn run_durably(self: &Arc<Self>, call: &Call) -> Result<Vec<Value>, Error> {
+        let link = self.clone();
+        self.groups
+            .run(call, |calls| async move { link.run_group(&calls).await })
+            .await
+    }
+
+    async fn run_group(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
+        let live = self.live()?;
+        let (mut connection, wait) = live
+            .waiting
+            .clone()
+            .ok_or_else(|| Error::Unavailable("no connection waits for replicas".into()))?;
+        let calls: Vec<&Call> = calls.iter().collect();
+        // Loaded through the same connection, whose writes alone are waited for.
+        let mut pipeline = Pipeline::with_capacity(2 * calls.len() + 1);
+        for call in &calls {
+            live.load(&mut pipeline, call.order);
+            live.add(&mut pipeline, call);
+        }
+        wait.add(&mut pipeline);
+        let answers = self.send_on(&live, &mut connection, &pipeline).await?;
+        let answers = answers.into_iter().enumerate();
+        // The calls stand at odd places, the wait is the last.
+        let last = 2 * calls.len();
+        Ok(answers
+            .filter(|(index, _)| index % 2 == 1 || *index == last)
+            .map(|(_, answer)| answer)
+            .collect())
+    }
+
+    /// Runs again, in place, what the server had lost the script of.
+    async fn run_lost(
+        &self,
+        live: &Arc<Live>,
+        calls: &[&Call],
+        answers: &mut [Value],
+    ) -> Result<(), Error> {
         let lost: Vec<usize> = (0..answers.len().min(calls.len()))
             .filter(|index| is_no_script(&answers[*index]))
             .collect();
@@ -128,12 +180,12 @@ impl Link {
                 live.load(&mut pipeline, calls[*index].order);
                 live.add(&mut pipeline, calls[*index]);
             }
-            let again = self.send(&live, &pipeline).await?;
+            let again = self.send(live, &pipeline).await?;
             for (index, answer) in lost.into_iter().zip(again.into_iter().skip(1).step_by(2)) {
                 answers[index] = answer;
             }
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// Like [`Link::run`] for calls that are answered at once by any server in good health.
@@ -199,6 +251,7 @@ impl Link {
     pub(super) fn take(&self, dialled: Dialled) {
         *self.live.write() = Some(Arc::new(Live {
             connection: dialled.connection,
+            waiting: dialled.waiting,
             modern: dialled.modern,
             addr: dialled.addr,
             scripts: dialled.scripts,
@@ -232,7 +285,16 @@ impl Link {
     }
 
     async fn send(&self, live: &Arc<Live>, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
-        let mut connection = live.connection.clone();
+        self.send_on(live, &mut live.connection.clone(), pipeline)
+            .await
+    }
+
+    async fn send_on(
+        &self,
+        live: &Arc<Live>,
+        connection: &mut MultiplexedConnection,
+        pipeline: &Pipeline,
+    ) -> Result<Vec<Value>, Error> {
         match connection
             .send_packed_commands(pipeline, 0, pipeline.len())
             .await

@@ -4,6 +4,7 @@
 //! by itself is that of a task being acquired. `router.rs` finds the server of a partition, `link.rs` keeps the
 //! connection to it, `ledger.rs` finds out when it came back with less than it had, `feed.rs` hears what it announces.
 
+mod absence;
 mod acquire;
 pub mod address;
 mod batch;
@@ -11,6 +12,7 @@ mod clock;
 mod cluster;
 mod commit;
 mod dial;
+mod durable;
 mod error;
 mod feed;
 mod keys;
@@ -63,6 +65,7 @@ use crate::{
     model::{Batch, BatchId, Task, TaskId, WorkerId, id::MAX_PARTITIONS},
 };
 
+pub use durable::Wait;
 pub use server::ConnectError;
 
 /// Partitions of a cluster where none are configured: enough to spread over many nodes evenly.
@@ -82,15 +85,18 @@ pub struct Config {
     pub partitions: Option<u16>,
     /// Start even if the server may evict accepted tasks.
     pub allow_eviction: bool,
+    /// What a submit waits for before it is answered, besides the server itself.
+    pub wait: Option<Wait>,
 }
 
 impl Config {
-    /// The usual number of partitions, no eviction.
+    /// The usual number of partitions, no eviction, no waiting.
     pub fn new(address: Address) -> Self {
         Config {
             address,
             partitions: None,
             allow_eviction: false,
+            wait: None,
         }
     }
 }
@@ -106,6 +112,7 @@ pub struct RedisStore {
     turn: AtomicU16,
     /// Acquires whose answer never came, by worker and partition: what they were given is asked for first.
     unanswered: Mutex<HashMap<(WorkerId, u16), u64>>,
+    absences: absence::Absences,
     /// How far the sweep of each partition's batches is.
     swept: Vec<AtomicU64>,
     _loops: [AbortOnDropHandle<()>; 2],
@@ -131,6 +138,7 @@ impl RedisStore {
             ledger: Ledger::new(partitions),
             clock: clock::StoreClock::default(),
             cluster: config.address.is_cluster(),
+            wait: config.wait,
         });
         let (router, durability) = match config.address.topology {
             Topology::Single(info) => single(common.clone(), Target::Fixed(*info)).await,
@@ -159,6 +167,7 @@ impl RedisStore {
             feed,
             turn: AtomicU16::new(0),
             unanswered: Mutex::default(),
+            absences: absence::Absences::default(),
             swept: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             _loops: loops,
         })

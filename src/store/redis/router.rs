@@ -72,12 +72,12 @@ impl Router {
 
     /// Runs calls, those for different servers at the same time. Each has its own answer, in order.
     pub(super) async fn run(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
-        self.run_all(calls, false).await
+        self.run_all(calls, Mode::Work).await
     }
 
     /// Like [`Router::run`] for calls that any server in good health answers at once.
     pub(super) async fn probe(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
-        self.run_all(calls, true).await
+        self.run_all(calls, Mode::Probe).await
     }
 
     /// Runs calls of which all must work.
@@ -107,6 +107,24 @@ impl Router {
             Some(error) if worked.is_empty() => Err(error),
             _ => Ok(worked),
         }
+    }
+
+    /// Runs one script that is to reach replicas or disks before it is answered: answers with that of the wait.
+    ///
+    /// # Errors
+    /// No answer came, or it was an error.
+    pub(super) async fn run_durably(&self, call: Call) -> Result<(Value, Value), Error> {
+        let calls = std::slice::from_ref(&call);
+        let mut answers = self.run_all(calls, Mode::Durably).await;
+        let answer = answers
+            .pop()
+            .unwrap_or_else(|| Err(reply::odd("a script")))?;
+        match answer {
+            Value::Array(pair) => <[Value; 2]>::try_from(pair).ok(),
+            _ => None,
+        }
+        .map(|[answer, wait]| (answer, wait))
+        .ok_or_else(|| reply::odd("a script"))
     }
 
     /// Runs one script.
@@ -147,23 +165,40 @@ impl Router {
         }
     }
 
-    async fn run_all(&self, calls: &[Call], probing: bool) -> Vec<Result<Value, Error>> {
+    async fn run_all(&self, calls: &[Call], mode: Mode) -> Vec<Result<Value, Error>> {
         match &self.routes {
             _ if calls.is_empty() => Vec::new(),
             Routes::One(link, _) => {
                 let calls: Vec<&Call> = calls.iter().collect();
-                settle(send(link, &calls, probing).await, calls.len())
+                settle(send(link, &calls, mode).await, calls.len())
             }
-            Routes::Many(cluster, _) => scatter(cluster, calls, probing).await,
+            Routes::Many(cluster, _) => scatter(cluster, calls, mode).await,
         }
     }
 }
 
-async fn send(link: &Link, calls: &[&Call], probing: bool) -> Result<Vec<Value>, Error> {
-    if probing {
-        link.probe(calls).await
-    } else {
-        link.run(calls).await
+/// How calls are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Work,
+    /// They tell whether the connection is alive.
+    Probe,
+    /// One call, whose answer comes as a pair with that of the wait.
+    Durably,
+}
+
+async fn send(link: &Arc<Link>, calls: &[&Call], mode: Mode) -> Result<Vec<Value>, Error> {
+    match (mode, calls) {
+        (Mode::Durably, [call]) => {
+            let pair = link.run_durably(call).await?;
+            Ok(vec![match &pair[..] {
+                // As it is, so that whoever looks for errors sees it.
+                [failed @ Value::ServerError(_), ..] => failed.clone(),
+                _ => Value::Array(pair),
+            }])
+        }
+        (Mode::Probe, _) => link.probe(calls).await,
+        _ => link.run(calls).await,
     }
 }
 
@@ -188,7 +223,7 @@ fn settle(sent: Result<Vec<Value>, Error>, calls: usize) -> Vec<Result<Value, Er
 }
 
 /// Runs calls on the nodes of a cluster; those whose partition has just moved are run again where it went.
-async fn scatter(cluster: &Cluster, calls: &[Call], probing: bool) -> Vec<Result<Value, Error>> {
+async fn scatter(cluster: &Cluster, calls: &[Call], mode: Mode) -> Vec<Result<Value, Error>> {
     let mut answers: Vec<Option<Result<Value, Error>>> = calls.iter().map(|_| None).collect();
     let until = Instant::now() + PATIENCE;
     loop {
@@ -197,11 +232,11 @@ async fn scatter(cluster: &Cluster, calls: &[Call], probing: bool) -> Vec<Result
         let sent = groups.iter().map(|(link, members)| async move {
             let calls: Vec<&Call> = members.iter().map(|index| &calls[*index]).collect();
             match link {
-                Some(link) => send(link, &calls, probing).await,
+                Some(link) => send(link, &calls, mode).await,
                 None => Err(Error::Unavailable("no node has the slot".into())),
             }
         });
-        let is_last = probing || Instant::now() >= until;
+        let is_last = mode == Mode::Probe || Instant::now() >= until;
         let mut moved = false;
         for ((_, members), sent) in groups.iter().zip(join_all(sent).await) {
             match sent {

@@ -43,6 +43,12 @@ pub enum ConnectError {
     /// The server is a node of a cluster, or is not although it should be.
     #[error("use this Redis: {0}")]
     Topology(&'static str),
+    /// Submits are to wait for disks, which the server cannot do.
+    #[error(
+        "wait for disks on this Redis: `redis.wait_fsync` needs version 7.2 and an append-only file; \
+         set `appendonly yes` on a newer server, or turn it off"
+    )]
+    NoDiskWait,
     /// The server may throw accepted work away.
     #[error(
         "use this Redis: its maxmemory-policy is `{0}`, so it may evict accepted tasks; \
@@ -67,6 +73,8 @@ pub enum ConnectError {
 pub(super) struct Server {
     /// It knows script flags and sharded channels (7.0 and newer).
     pub(super) modern: bool,
+    /// It knows `WAITAOF` (7.2 and newer), and has an append-only file to wait for.
+    pub(super) waits_for_disks: bool,
     pub(super) durability: Durability,
 }
 
@@ -89,7 +97,7 @@ pub(super) async fn inspect(
         .collect();
     let version = info.get("redis_version").copied().unwrap_or_default();
     let parsed = parse_version(version).filter(|version| *version >= OLDEST);
-    let (major, _) = parsed.ok_or_else(|| ConnectError::TooOld(version.to_owned()))?;
+    let (major, minor) = parsed.ok_or_else(|| ConnectError::TooOld(version.to_owned()))?;
     match (info.get("cluster_enabled") == Some(&"1"), cluster) {
         (true, false) => return Err(ConnectError::Topology(IS_CLUSTER)),
         (false, true) => return Err(ConnectError::Topology(IS_NO_CLUSTER)),
@@ -108,6 +116,7 @@ pub(super) async fn inspect(
     let appends = info.get("aof_enabled") == Some(&"1");
     Ok(Server {
         modern: major >= 7,
+        waits_for_disks: (major, minor) >= (7, 2) && appends,
         durability: durability(connection, appends).await,
     })
 }

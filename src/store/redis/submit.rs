@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use redis::Value;
+
 use super::{
-    RedisStore,
+    RedisStore, error,
     keys::Keys,
     lease::decimal,
     link::{Call, Order},
@@ -13,7 +15,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     model::{BatchId, Priority, Spec, Status, Task, TaskId},
-    store::{Accepted, Append, Error, IDEMPOTENCY_WINDOW, Idempotency, Moved, Submission, record},
+    store::{
+        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Moved, Submission,
+        record,
+    },
 };
 
 impl RedisStore {
@@ -44,7 +49,7 @@ impl RedisStore {
             .partition_of(batch_id.partition())
             .ok_or(Error::NoSuchBatch(batch_id))?;
         let args = self.arguments(submission);
-        let answer = self.router.run_one(Script::Submit, partition, args).await?;
+        let (answer, durability) = self.run_submit(partition, args).await?;
         let odd = || reply::odd("a submit");
         let [now, seq, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
             return Err(odd());
@@ -52,15 +57,38 @@ impl RedisStore {
         let now = reply::int(now).ok_or_else(odd)?;
         self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
         match (reply::bytes(verdict).unwrap_or_default(), rest) {
-            (b"ok", [made]) => self
-                .accepted(reply::bytes(made).unwrap_or_default())
-                .ok_or_else(odd),
+            (b"ok", [made]) => {
+                let made = self.accepted(reply::bytes(made).unwrap_or_default());
+                let made = made.ok_or_else(odd)?;
+                Ok(Accepted { durability, ..made })
+            }
             (b"reused", _) => Err(Error::KeyReused),
             (b"nobatch", _) => Err(Error::NoSuchBatch(batch_id)),
             (b"closed", _) => Err(Error::BatchClosed(batch_id)),
             (b"taken", _) => Err(Error::Corrupt("a new id is in use already".into())),
             _ => Err(odd()),
         }
+    }
+
+    /// Runs the script, and waits for replicas or disks if that is wanted. A repeated call waits as well: what it finds
+    /// may not have reached them when it was accepted.
+    async fn run_submit(
+        &self,
+        partition: u16,
+        args: Vec<Vec<u8>>,
+    ) -> Result<(Value, Durability), Error> {
+        let Some(wait) = self.router.common.wait else {
+            let answer = self.router.run_one(Script::Submit, partition, args).await?;
+            return Ok((answer, self.durability));
+        };
+        let call = Call {
+            order: Order::Run(Script::Submit),
+            partition,
+            args,
+        };
+        let (answer, waited) = self.router.run_durably(call).await?;
+        let waited = error::answered(waited)?;
+        Ok((answer, wait.reached(&waited, self.durability)?))
     }
 
     fn arguments(&self, submission: &Submission) -> Vec<Vec<u8>> {

@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod scripts;
 mod start;
+mod wait;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
