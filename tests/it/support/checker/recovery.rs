@@ -1,0 +1,55 @@
+//! How long the tasks of a struck worker had to wait.
+
+use std::time::Duration;
+
+use tidings::model::TaskId;
+
+use super::{Evidence, Millis, is_lost, millis};
+
+/// The longest wait of a struck task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recovery {
+    /// The task.
+    pub(crate) task: TaskId,
+    /// From the strike until it was offered to another worker.
+    pub(crate) offered: Duration,
+    /// From the strike until it was processing elsewhere, or terminal.
+    pub(crate) resumed: Duration,
+}
+
+/// The longest wait of all tasks that strikes took from their workers; none when none did.
+pub(crate) fn recovery(evidence: &Evidence) -> Option<Recovery> {
+    let mut longest: Option<Recovery> = None;
+    for (id, task) in &evidence.ends {
+        for (index, attempt) in task.attempts.iter().enumerate() {
+            let Some(ended) = millis(attempt.end_time.as_ref()).filter(|_| is_lost(attempt)) else {
+                continue;
+            };
+            let Some(struck) = struck(evidence, &attempt.worker, ended) else {
+                continue;
+            };
+            let next = task.attempts.get(index + 1);
+            let resumed = next.map_or(Some(ended), |next| millis(next.start_time.as_ref()));
+            let since = |at: Millis| Duration::from_millis((at - struck).max(0).unsigned_abs());
+            let waited = Recovery {
+                task: *id,
+                offered: since(ended),
+                resumed: since(resumed.unwrap_or(Millis::MAX)),
+            };
+            if longest.is_none_or(|longest| longest.resumed < waited.resumed) {
+                longest = Some(waited);
+            }
+        }
+    }
+    longest
+}
+
+/// When the worker was struck last before the attempt was taken from it.
+fn struck(evidence: &Evidence, worker: &str, ended: Millis) -> Option<Millis> {
+    let strikes = evidence.strikes.iter();
+    let of_worker = strikes.filter(|strike| strike.worker.as_deref() == Some(worker));
+    of_worker
+        .map(|strike| strike.at)
+        .filter(|at| *at <= ended)
+        .max()
+}
