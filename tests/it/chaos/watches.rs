@@ -73,6 +73,8 @@ async fn watches_survive_killed_replicas_and_broken_connections_without_gap_or_r
         note: format!("{broken} connections broken, {kills} replicas killed"),
     };
     run.conclude(title, &evidence);
+    let resumed = evidence.watchers.iter().any(|w| !w.resumed.is_empty());
+    assert!(resumed, "no watcher was struck");
 }
 
 #[tokio::test(flavor = "multi_thread")]

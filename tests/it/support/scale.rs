@@ -3,6 +3,10 @@
 use std::sync::LazyLock;
 
 /// Read once: every test of a run is of one scale.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test run is told is no configuration of the server"
+)]
 static SOAKING: LazyLock<bool> = LazyLock::new(|| {
     std::env::var("TIDINGS_SOAK").is_ok_and(|value| !value.is_empty() && value != "0")
 });
