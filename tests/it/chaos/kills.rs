@@ -109,7 +109,9 @@ async fn storm_over(seed: Seed, lease: Duration, tasks: usize, pace: Duration, s
     } else {
         upstream(100, 600).await
     };
-    let setup = on_redis(&redis, &upstream, lease);
+    let mut setup = on_redis(&redis, &upstream, lease);
+    // So many that whoever is left can take over at once all that the others held.
+    setup.concurrency = scale(16, 128);
     let mut run = Run::start(seed, setup, upstream, Watching::Batch).await;
     let strikes = storm.strikes;
     let fault = if storm.freezes {

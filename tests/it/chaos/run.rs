@@ -20,7 +20,7 @@ use super::{
 };
 use crate::support::{
     chance::Seed,
-    checker::{Evidence, Recovery, Verdict, freshness, is_lost, judge, recovery},
+    checker::{Evidence, Freshness, Recovery, Verdict, freshness, is_lost, judge, recovery},
     eventually,
     report::Row,
     scale::soaking,
@@ -34,6 +34,8 @@ const RECOVERED_WITHIN: Duration = Duration::from_secs(2);
 const BUSY: Duration = Duration::from_secs(15);
 /// Longer than a lease and whatever a busy machine adds.
 const FINISH_WITHIN: Duration = Duration::from_secs(60);
+/// Nothing told live may be older, even if every hint was lost.
+const STALE: Duration = Duration::from_secs(2);
 /// Asked for in one call.
 const PAGE: usize = 500;
 
@@ -161,6 +163,9 @@ impl Run {
         assert!(verdict.faults.is_empty(), "{:#?}", verdict.faults);
         assert_eq!((verdict.lost, verdict.double_terminals), (0, 0));
         let slack = if soaking() { Duration::ZERO } else { BUSY };
+        let fresh = freshness(evidence);
+        let stale = STALE + slack;
+        assert!(fresh.longest <= stale, "told late: {:?}", fresh.slowest);
         let bound = evidence.lease + RECOVERED_WITHIN + slack;
         if let Some(waited) = waited {
             let (task, time) = (waited.task, waited.resumed);
@@ -177,20 +182,13 @@ fn row(
     waited: Option<Recovery>,
     seed: &Seed,
 ) -> Row {
-    let (median, p99, longest, counted) = freshness(evidence);
+    let fresh = freshness(evidence);
     let resumed: usize = evidence.watchers.iter().map(|w| w.resumed.len()).sum();
     let mut notes = vec![format!(
         "{} watches, resumed {resumed} times",
         evidence.watchers.len()
     )];
-    if counted > 0 {
-        notes.push(format!(
-            "told live after {} / {} / {} ms (median, p99, longest of {counted})",
-            median.as_millis(),
-            p99.as_millis(),
-            longest.as_millis()
-        ));
-    }
+    notes.extend((fresh.counted > 0).then(|| told_live(&fresh)));
     if let Some(waited) = waited {
         let offered = waited.offered.as_secs_f64();
         notes.push(format!(
@@ -217,6 +215,15 @@ fn row(
         note: notes.join("; "),
         repeat: seed.repeat(),
     }
+}
+
+fn told_live(fresh: &Freshness) -> String {
+    let millis = [fresh.median, fresh.p99, fresh.longest].map(|time| time.as_millis());
+    let [median, p99, longest] = millis;
+    let counted = fresh.counted;
+    format!(
+        "{counted} transitions told live, median after {median} ms, p99 {p99} ms, longest {longest} ms"
+    )
 }
 
 /// Every task there is.

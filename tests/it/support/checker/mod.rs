@@ -24,7 +24,7 @@ use tidings::{
 use super::history::Seen;
 
 pub(crate) use recovery::{Recovery, recovery};
-pub(crate) use watch::freshness;
+pub(crate) use watch::{Freshness, freshness};
 
 /// Milliseconds since 1970: servers, store and test share one machine's clock.
 pub(crate) type Millis = i64;

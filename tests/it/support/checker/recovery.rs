@@ -6,14 +6,14 @@ use tidings::model::TaskId;
 
 use super::{Evidence, Millis, is_lost, millis};
 
-/// The longest wait of a struck task.
+/// The longest waits of struck tasks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recovery {
-    /// The task.
+    /// The one that waited longest to be resumed.
     pub(crate) task: TaskId,
-    /// From the strike until it was offered to another worker.
+    /// From the strike until a task was offered to other workers.
     pub(crate) offered: Duration,
-    /// From the strike until it was processing elsewhere, or terminal.
+    /// From the strike until a task was processing elsewhere, or terminal: a worker had to be free as well.
     pub(crate) resumed: Duration,
 }
 
@@ -36,12 +36,24 @@ pub(crate) fn recovery(evidence: &Evidence) -> Option<Recovery> {
                 offered: since(ended),
                 resumed: since(resumed.unwrap_or(Millis::MAX)),
             };
-            if longest.is_none_or(|longest| longest.resumed < waited.resumed) {
-                longest = Some(waited);
-            }
+            longest = Some(longest.map_or(waited, |longest| longest.max(waited)));
         }
     }
     longest
+}
+
+impl Recovery {
+    fn max(self, other: Recovery) -> Recovery {
+        let longest = if self.resumed < other.resumed {
+            other
+        } else {
+            self
+        };
+        Recovery {
+            offered: self.offered.max(other.offered),
+            ..longest
+        }
+    }
 }
 
 /// When the worker was struck last before the attempt was taken from it.

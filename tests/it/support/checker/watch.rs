@@ -85,9 +85,24 @@ fn by_task(told: impl Iterator<Item = Seen<TaskId>>) -> BTreeMap<TaskId, Vec<See
     tasks
 }
 
-/// How long transitions took to their watchers: median, 99th percentile and longest, and of how many. What happened
-/// before a watcher's stream stood, or while what it stood on was broken, is left out.
-pub(crate) fn freshness(evidence: &Evidence) -> (Duration, Duration, Duration, usize) {
+/// How long transitions took to their watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Freshness {
+    /// Half of them took no longer.
+    pub(crate) median: Duration,
+    /// 99 of 100 took no longer.
+    pub(crate) p99: Duration,
+    /// None took longer.
+    pub(crate) longest: Duration,
+    /// How many were timed.
+    pub(crate) counted: usize,
+    /// The slowest of all.
+    pub(crate) slowest: Option<Told>,
+}
+
+/// Times what was told live. What happened before a watcher's stream stood, or while what it stood on was broken, is
+/// left out.
+pub(crate) fn freshness(evidence: &Evidence) -> Freshness {
     let live = |told: &&Told| {
         told.happened >= told.since
             && !evidence
@@ -96,17 +111,22 @@ pub(crate) fn freshness(evidence: &Evidence) -> (Duration, Duration, Duration, u
                 .any(|strike| covers(strike, told.by, told.happened, told.arrived))
     };
     let told = evidence.watchers.iter().flat_map(|watched| &watched.told);
-    let mut delays: Vec<Millis> = told
-        .filter(live)
-        .map(|told| (told.arrived - told.happened).max(0))
-        .collect();
-    delays.sort_unstable();
+    let mut told: Vec<&Told> = told.filter(live).collect();
+    told.sort_unstable_by_key(|told| told.arrived - told.happened);
     let at = |share: f64| {
-        let index = ((delays.len().max(1) - 1) as f64 * share) as usize;
-        let delay = delays.get(index).copied().unwrap_or_default();
-        Duration::from_millis(delay.unsigned_abs())
+        let index = ((told.len().max(1) - 1) as f64 * share) as usize;
+        let delay = told
+            .get(index)
+            .map_or(0, |told| told.arrived - told.happened);
+        Duration::from_millis(delay.max(0).unsigned_abs())
     };
-    (at(0.5), at(0.99), at(1.0), delays.len())
+    Freshness {
+        median: at(0.5),
+        p99: at(0.99),
+        longest: at(1.0),
+        counted: told.len(),
+        slowest: told.last().map(|told| (*told).clone()),
+    }
 }
 
 fn covers(strike: &Strike, replica: usize, from: Millis, to: Millis) -> bool {
