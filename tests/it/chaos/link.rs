@@ -31,8 +31,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 const ENOUGH: Duration = Duration::from_secs(180);
 /// Between two losses, so that the link is whole again before the next.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Long enough that no lease ends because of a link that is made anew.
-const LEASE: Duration = Duration::from_secs(30);
+/// Long enough that no lease ends because of a link that is made anew, short enough that leases are renewed meanwhile.
+const LEASE: Duration = Duration::from_secs(9);
 
 /// Which kinds of calls were seen, and how often each has lost its answer.
 struct Losses {
@@ -153,7 +153,7 @@ async fn an_answer_lost_at_any_kind_of_call_to_redis_changes_nothing() {
         };
         losses.fewest() >= most
     };
-    while rounds < scale(2, 60) || !enough() {
+    while rounds < scale(12, 60) || !enough() {
         rounds += 1;
         let counts = losses.counts();
         assert!(began.elapsed() < LIMIT, "not all lost: {counts:?}");
@@ -164,6 +164,7 @@ async fn an_answer_lost_at_any_kind_of_call_to_redis_changes_nothing() {
             proxies[rounds % 2].cut();
         }
     }
+    let evidence = run.evidence(LIMIT).await;
     let lost = losses.counts();
     let times = lost.values().sum();
     // Submit, acquire, commit, renew or look for what is overdue, read, and those of a new connection.
@@ -172,7 +173,6 @@ async fn an_answer_lost_at_any_kind_of_call_to_redis_changes_nothing() {
         .filter(|kind| kind.starts_with("script"))
         .count();
     assert!(scripts >= 5, "{lost:?}");
-    let evidence = run.evidence(LIMIT).await;
     let title = Title {
         fault: "the answer lost, after the call was carried out, at every kind of call to Redis"
             .into(),
