@@ -2,8 +2,9 @@
 # make lint   format, clippy, protobuf and Python checks
 # make demo   the main job on a fresh machine
 # make bench  the benchmark figures
+# make soak   up to an hour of faults, and the table of what became of it
 
-.PHONY: setup test lint demo bench stubs
+.PHONY: setup test lint demo bench soak stubs
 
 VENV   := .tools/venv/bin
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -31,3 +32,6 @@ demo:
 
 bench: setup
 	scripts/bench
+
+soak: setup
+	scripts/soak

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod behaviour;
+mod chaos;
 mod cli;
 mod conformance;
 mod embedded;

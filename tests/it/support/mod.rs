@@ -1,5 +1,7 @@
 //! What tests stand on: real servers, a model of a store, and checks over recorded histories.
 
+pub(crate) mod chance;
+pub(crate) mod checker;
 pub(crate) mod cluster;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
@@ -9,6 +11,7 @@ pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod report;
 pub(crate) mod scale;
 pub(crate) mod sentinel;
 pub(crate) mod server;

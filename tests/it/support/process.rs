@@ -18,25 +18,25 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a server on `store` and waits for its line on stdout.
     pub(crate) fn serve(store: &str, upstream: &str, more: &[&str]) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidings"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-            ])
-            .args([
-                "--store",
-                store,
-                "--upstream-url",
-                upstream,
-                "--log",
-                "warn",
-            ])
-            .args(more)
+        let mut args = vec!["--store", store, "--upstream-url", upstream];
+        args.extend(["--admin-listen", "127.0.0.1:0", "--log", "warn"]);
+        args.extend(more);
+        Self::start(&args, Stdio::inherit())
+    }
+
+    /// Starts a server on any free port, with its log going to `log`, and waits for its line on stdout.
+    pub(crate) fn start(args: &[&str], log: Stdio) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+        // The server knows every variable of its own, and refuses what is meant for the tests.
+        for name in ["TIDINGS_SOAK", "TIDINGS_SEED", "TIDINGS_FAULTS_REPORT"] {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -62,6 +62,12 @@ impl Process {
         self.child.id()
     }
 
+    /// The port on which gRPC is served.
+    pub(crate) fn port(&self) -> u16 {
+        let (_, port) = self.endpoint.rsplit_once(':').unwrap();
+        port.parse().unwrap()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -70,9 +76,17 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(sent.success());
+        signal(self.child.id(), "TERM");
+    }
+
+    /// Sends SIGSTOP: it stands still, and its connections with it.
+    pub(crate) fn freeze(&self) {
+        signal(self.child.id(), "STOP");
+    }
+
+    /// Sends SIGCONT: it goes on as if nothing had happened.
+    pub(crate) fn thaw(&self) {
+        signal(self.child.id(), "CONT");
     }
 
     /// Waits for the end, for as long as `within`; says how it ended and when.
@@ -93,4 +107,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(process: u32, name: &str) {
+    let args = [format!("-{name}"), process.to_string()];
+    let sent = Command::new("kill").args(args).status().unwrap();
+    assert!(sent.success(), "no process {process} to send {name} to");
 }
