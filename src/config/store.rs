@@ -18,6 +18,8 @@ pub enum StoreConfig {
     Embedded {
         /// The directory; made when it is not there.
         path: PathBuf,
+        /// Open it although acknowledged commits are missing.
+        accept_data_loss: bool,
     },
     /// A Redis server.
     Redis {
@@ -34,7 +36,7 @@ pub enum StoreConfig {
 impl fmt::Display for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreConfig::Embedded { path } => write!(f, "embedded:{}", path.display()),
+            StoreConfig::Embedded { path, .. } => write!(f, "embedded:{}", path.display()),
             StoreConfig::Redis { url, .. } => f.write_str(&without_secrets(url.expose_secret())),
         }
     }
@@ -52,9 +54,14 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<StoreConfig> 
         value::number(text, 1, u64::from(MAX_PARTITIONS))
     });
     let allow_eviction = layers.read(&key::REDIS_ALLOW_EVICTION, faults, value::switch);
+    let accept_data_loss = layers.read(&key::EMBEDDED_ACCEPT_DATA_LOSS, faults, value::switch);
     let (partitions, allow_eviction) = (partitions?, allow_eviction?);
+    let accept_data_loss = accept_data_loss?;
     Some(match place? {
-        Place::Embedded(path) => StoreConfig::Embedded { path },
+        Place::Embedded(path) => StoreConfig::Embedded {
+            path,
+            accept_data_loss,
+        },
         Place::Redis(url) => StoreConfig::Redis {
             url,
             partitions,

@@ -93,6 +93,12 @@ impl Live {
         }
     }
 
+    /// Whether a fence that was read at some time still lets its holder move the task: nobody has moved it since. The
+    /// record keeps the epoch in which that was, while every read tells the present one.
+    pub(super) fn admits(&self, fence: Fence) -> bool {
+        self.fence.revision == fence.revision && self.fence.epoch <= fence.epoch
+    }
+
     /// Where the task stands.
     pub(super) fn status(&self) -> Status {
         match self.place {

@@ -27,7 +27,6 @@ pub(super) struct Machine {
     pub(super) index: Index,
     pub(super) overlay: Overlay,
     pub(super) vigil: Vigil,
-    pub(super) epoch: u32,
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: HashMap<BatchId, BatchRecord>,
     pub(super) progress: Progress,
@@ -43,14 +42,11 @@ impl Machine {
         clock: Arc<dyn Clock>,
         progress: Progress,
     ) -> Result<Machine, Error> {
-        let epoch = disk.number("epoch")?.unwrap_or(1);
         Ok(Machine {
             index: Index::default(),
             overlay: Overlay::new(&disk),
             batches: HashMap::new(),
-            epoch: u32::try_from(epoch)
-                .map_err(|_| Error::Corrupt(format!("epoch {epoch} is out of range")))?,
-            commit_seq: disk.number("commit_seq")?.unwrap_or(0),
+            commit_seq: disk.commit_seq()?,
             disk,
             vigil,
             progress,
@@ -66,7 +62,11 @@ impl Machine {
     /// A task as it now is; none when it is unknown.
     pub(super) fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
         match self.overlay.tasks.get(&id) {
-            Some(task) => Ok(Some(task.clone())),
+            Some(task) => {
+                let mut task = task.clone();
+                task.epoch = task.epoch.max(self.disk.epoch);
+                Ok(Some(task))
+            }
             None => View::new(&self.disk).task(id),
         }
     }
@@ -140,11 +140,11 @@ impl Machine {
         let until = self.now() + lease;
         let held = renewals.iter().map(|renewal| {
             let live = self.index.get(renewal.id);
-            let held = live.is_some_and(|live| {
-                live.fence == renewal.fence && live.status() == Status::Processing
+            let live = live.filter(|live| {
+                live.admits(renewal.fence) && live.status() == Status::Processing
             });
-            if held {
-                self.index.hold(renewal.id, renewal.fence, until);
+            if let Some(live) = live {
+                self.index.hold(renewal.id, live.fence, until);
                 let noted = (renewal.fence.revision, renewal.progress.min(100));
                 let before = self.progress.write().insert(renewal.id, noted);
                 if before.map_or(0, |(_, progress)| progress) != noted.1 {
@@ -154,7 +154,7 @@ impl Machine {
                     });
                 }
             }
-            held
+            live.is_some()
         });
         held.collect()
     }
@@ -199,7 +199,9 @@ impl Machine {
             self.commit_seq += 1;
             self.overlay
                 .write(&self.disk, self.commit_seq, &self.batches)?;
-            self.vigil.acked(self.commit_seq)?;
+            self.vigil.promise.keep(self.commit_seq)?;
+        } else {
+            self.vigil.promise.sync_in_time()?;
         }
         Ok(dirty)
     }

@@ -1,5 +1,6 @@
 //! What tests stand on: real servers, a model of a store, and checks over recorded histories.
 
+pub(crate) mod binary;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
 pub(crate) mod history;
@@ -7,6 +8,7 @@ pub(crate) mod model_store;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod redis;
+pub(crate) mod scale;
 pub(crate) mod server;
 pub(crate) mod upstream;
 

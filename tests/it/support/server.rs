@@ -71,6 +71,7 @@ impl Home {
             },
             None => StoreConfig::Embedded {
                 path: self.folder.path().join("data"),
+                accept_data_loss: false,
             },
         }
     }
