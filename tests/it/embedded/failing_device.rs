@@ -109,7 +109,7 @@ async fn fails_once(call: &str, part: &str) -> Vec<String> {
     fs::rename(draft, &server.rule).unwrap();
     acknowledged.extend(submit_until_it_fails(&client).await);
     let (status, log) = server.binary.ended(SOON).await;
-    assert_eq!(status.code(), Some(1), "{log}");
+    assert_eq!(status.code(), Some(2), "{log}");
     assert!(log.contains("the database failed and the process must be restarted"), "{log}");
     assert!(log.contains("Input/output error"), "{log}");
     let calls = fs::read_to_string(&server.log).unwrap();
