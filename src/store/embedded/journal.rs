@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub(super) const COMMIT_SEQ: &str = "commit_seq";
 /// Ends a whole write.
 const TRAILER: [u8; 4] = *b"FJL\x03";
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// One journal, as far as it can be read.
 #[derive(Debug)]
@@ -42,7 +42,9 @@ pub(super) fn read_all(database: &Path) -> io::Result<Vec<Journal>> {
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(database)? {
         let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok());
         if let Some(number) = number
             && path.extension().is_some_and(|end| end == "jnl")
         {
@@ -50,7 +52,10 @@ pub(super) fn read_all(database: &Path) -> io::Result<Vec<Journal>> {
         }
     }
     found.sort_unstable();
-    found.into_iter().map(|(_, path)| Journal::read(path)).collect()
+    found
+        .into_iter()
+        .map(|(_, path)| Journal::read(path))
+        .collect()
 }
 
 impl Journal {

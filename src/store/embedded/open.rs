@@ -121,14 +121,19 @@ pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Vigil), Open
         false => survey(path, &database, accept_loss)?,
     };
     let mut disk = Disk::open(&database, lock).map_err(|fault| engine(path, fault))?;
-    let found = disk.commit_seq().map_err(|error| unreadable(path, &error))?;
+    let found = disk
+        .commit_seq()
+        .map_err(|error| unreadable(path, &error))?;
     // What the journals do not hold any more has to be in the tables.
     if loss.is_none() && found < mark.acked {
         loss = Some(Loss::Commits(mark.acked - found));
         refuse(path, loss.as_ref(), accept_loss)?;
     }
     let mark = match loss {
-        None => Mark { acked: found, ..mark },
+        None => Mark {
+            acked: found,
+            ..mark
+        },
         Some(loss) => {
             disk.bump_epoch().map_err(|fault| engine(path, fault))?;
             tracing::error!(
@@ -138,7 +143,10 @@ pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Vigil), Open
                 mark.acked,
                 disk.epoch
             );
-            Mark { acked: found, floor: found }
+            Mark {
+                acked: found,
+                floor: found,
+            }
         }
     };
     let promise = Promise::open(path, mark).map_err(refused)?;
@@ -177,7 +185,9 @@ fn begin_again(path: &Path, database: &Path) -> Result<(), OpenError> {
         if survey.has_commits() {
             return Err(OpenError::Corrupt {
                 path: path.to_owned(),
-                reason: format!("the file `{MARKER}` is missing; restore it, with the line `{SCHEMA}`"),
+                reason: format!(
+                    "the file `{MARKER}` is missing; restore it, with the line `{SCHEMA}`"
+                ),
             });
         }
         remove_if_there(database).map_err(refused)?;

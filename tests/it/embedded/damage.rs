@@ -77,7 +77,9 @@ impl Pristine {
         let clock = Arc::new(ManualClock::new(START));
         let store = match open(home, clock) {
             Ok(store) => store,
-            Err(OpenError::Directory { source, .. }) => return Judgement::Refused(source.to_string()),
+            Err(OpenError::Directory { source, .. }) => {
+                return Judgement::Refused(source.to_string());
+            }
             Err(error) => return Judgement::Refused(error.to_string()),
         };
         let mut faults = 0;
@@ -135,17 +137,17 @@ async fn fill(home: &mut Home) -> Vec<Submission> {
     }
     for letter in ["a", "b"] {
         let mut submission = home.submission(LARGE_TASKS / 2);
-        let text = letter.repeat(LARGE).into();
+        let text = letter.repeat(LARGE);
         let large = Spec {
             work: Work::Prompt { text },
             priority: tidings::model::Priority::High,
             ..spec(START)
         };
-        submission.specs = vec![Arc::new(large); submission.specs.len()];
+        submission.specs.fill(Arc::new(large));
         home.store().submit(submission).await.unwrap();
     }
     for task in home.acquire(LARGE_TASKS as usize).await {
-        let text = "c".repeat(LARGE).into();
+        let text = "c".repeat(LARGE);
         let outcome = Outcome {
             text,
             ..Outcome::default()
@@ -287,7 +289,10 @@ async fn a_torn_end_that_nobody_was_told_of_is_accepted() {
         let found = store.tasks(&torn).await.unwrap();
         let is_whole = |found: &Lookup| matches!(found, Lookup::Found(_));
         let whole = found.iter().filter(|it| is_whole(it)).count();
-        assert!(whole == 0 || whole == torn.len(), "case {case}: {whole} of a submit");
+        assert!(
+            whole == 0 || whole == torn.len(),
+            "case {case}: {whole} of a submit"
+        );
         // The store takes what comes next.
         let (_, next) = home.submit(1).await;
         home.reopen();
@@ -329,7 +334,10 @@ async fn damage_to_a_journal_that_was_closed_is_refused_although_the_next_one_is
     }
     split(&whole[..ends[8]]);
     let error = open(home.path(), home.clock.clone()).unwrap_err();
-    assert!(matches!(error, OpenError::Lost { missing: 1, .. }), "{error:?}");
+    assert!(
+        matches!(error, OpenError::Lost { missing: 1, .. }),
+        "{error:?}"
+    );
     split(&whole[..ends[9]]);
     home.reopen();
     for id in ids {

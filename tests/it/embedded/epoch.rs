@@ -36,9 +36,15 @@ async fn a_loss_is_refused_with_its_size_and_the_way_out() {
     let (home, _) = with_loss().await;
     for _ in 0..2 {
         let error = open(home.path(), home.clock.clone()).unwrap_err();
-        assert!(matches!(error, OpenError::Lost { missing: 4, .. }), "{error:?}");
+        assert!(
+            matches!(error, OpenError::Lost { missing: 4, .. }),
+            "{error:?}"
+        );
         let message = error.to_string();
-        assert!(message.contains("4 acknowledged commits are missing"), "{message}");
+        assert!(
+            message.contains("4 acknowledged commits are missing"),
+            "{message}"
+        );
         assert!(message.contains("--accept-data-loss"), "{message}");
     }
 }
@@ -74,7 +80,11 @@ async fn a_fence_of_either_epoch_holds_until_somebody_has_moved_the_task() {
     let commit = |task: &Task, event: Event| moved(task, event, home.clock.now());
     let cancel = commit(first, Event::CancelRequested);
     assert_eq!(verdict(&home, cancel.clone()).await, Verdict::Applied);
-    assert_eq!(verdict(&home, cancel).await, Verdict::Applied, "the same again");
+    assert_eq!(
+        verdict(&home, cancel).await,
+        Verdict::Applied,
+        "the same again"
+    );
     assert_eq!(home.found(first.id).await.epoch, 2);
     let again = home.found(second.id).await;
     let held = home.acquire(1).await.remove(0);
@@ -90,7 +100,10 @@ async fn a_fence_of_either_epoch_holds_until_somebody_has_moved_the_task() {
     };
     assert_eq!(home.store().renew(&[renewal], LEASE).await.unwrap(), [true]);
     renewal.fence.epoch = 1;
-    assert_eq!(home.store().renew(&[renewal], LEASE).await.unwrap(), [false]);
+    assert_eq!(
+        home.store().renew(&[renewal], LEASE).await.unwrap(),
+        [false]
+    );
     let mut earlier = held.clone();
     earlier.epoch = 1;
     let late = commit(&earlier, answered());

@@ -79,7 +79,12 @@ async fn submit_until_it_fails(client: &Client) -> Vec<String> {
                 match submit(&mut client, &format!("{caller}/{call}")).await {
                     Ok(ids) => acknowledged.extend(ids),
                     Err(status) => {
-                        let gone = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal];
+                        let gone = [
+                            Code::Unavailable,
+                            Code::Unknown,
+                            Code::Cancelled,
+                            Code::Internal,
+                        ];
                         assert!(gone.contains(&status.code()), "{status:?}");
                         break;
                     }
@@ -102,7 +107,11 @@ async fn fails_once(call: &str, part: &str) -> Vec<String> {
     let mut client = server.binary.client().await;
     let mut acknowledged = Vec::new();
     for number in 0..5 {
-        acknowledged.extend(submit(&mut client, &format!("before/{number}")).await.unwrap());
+        acknowledged.extend(
+            submit(&mut client, &format!("before/{number}"))
+                .await
+                .unwrap(),
+        );
     }
     let draft = home.path().join("rule.new");
     fs::write(&draft, format!("{call} {part}\n")).unwrap();
@@ -110,7 +119,10 @@ async fn fails_once(call: &str, part: &str) -> Vec<String> {
     acknowledged.extend(submit_until_it_fails(&client).await);
     let (status, log) = server.binary.ended(SOON).await;
     assert_eq!(status.code(), Some(2), "{log}");
-    assert!(log.contains("the database failed and the process must be restarted"), "{log}");
+    assert!(
+        log.contains("the database failed and the process must be restarted"),
+        "{log}"
+    );
     assert!(log.contains("Input/output error"), "{log}");
     let calls = fs::read_to_string(&server.log).unwrap();
 
@@ -123,7 +135,12 @@ async fn fails_once(call: &str, part: &str) -> Vec<String> {
             omit_results: true,
         };
         let found = client.get_status(request).await.unwrap().into_inner();
-        assert_eq!(found.tasks.len(), ids.len(), "missing {:?}", found.not_found);
+        assert_eq!(
+            found.tasks.len(),
+            ids.len(),
+            "missing {:?}",
+            found.not_found
+        );
     }
     again.binary.kill();
     calls.lines().map(str::to_owned).collect()
@@ -134,7 +151,11 @@ async fn a_failed_sync_ends_the_process_and_is_not_tried_again() {
     let calls = fails_once("fdatasync", ".jnl").await;
     // The group's own write may be in the log, for the rule holds for the file from the sync on; no sync is.
     let syncs = calls.iter().filter(|call| call.ends_with("sync")).count();
-    assert_eq!((calls[0].as_str(), syncs), ("failed fdatasync", 1), "{calls:?}");
+    assert_eq!(
+        (calls[0].as_str(), syncs),
+        ("failed fdatasync", 1),
+        "{calls:?}"
+    );
 }
 
 #[tokio::test]
@@ -146,5 +167,8 @@ async fn a_failed_write_of_the_journal_ends_the_process() {
 #[tokio::test]
 async fn a_promise_that_cannot_be_written_or_synced_ends_the_process() {
     assert_eq!(fails_once("pwrite", "/acked").await[0], "failed pwrite");
-    assert_eq!(fails_once("fdatasync", "/acked").await[0], "failed fdatasync");
+    assert_eq!(
+        fails_once("fdatasync", "/acked").await[0],
+        "failed fdatasync"
+    );
 }

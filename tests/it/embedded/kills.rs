@@ -75,15 +75,29 @@ impl Scene {
     async fn check(&mut self, client: &mut Client, random: &mut SmallRng, recent: usize) {
         let unknown = std::mem::take(&mut self.told.lock().unknown);
         for (key, request) in unknown {
-            let made = client.submit_batch(request.clone()).await.unwrap().into_inner();
-            self.told.lock().accepted.insert(key, (request, made.task_ids));
+            let made = client
+                .submit_batch(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
+            self.told
+                .lock()
+                .accepted
+                .insert(key, (request, made.task_ids));
         }
         let accepted = self.told.lock().accepted.clone();
         let count = accepted.len();
-        let latest: Vec<_> = accepted.into_iter().skip(count.saturating_sub(recent)).collect();
+        let latest: Vec<_> = accepted
+            .into_iter()
+            .skip(count.saturating_sub(recent))
+            .collect();
         for _ in 0..3.min(latest.len()) {
             let (key, (request, ids)) = &latest[random.random_range(0..latest.len())];
-            let again = client.submit_batch(request.clone()).await.unwrap().into_inner();
+            let again = client
+                .submit_batch(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
             assert_eq!(again.task_ids, *ids, "key {key} made something else");
         }
         let ids: Vec<String> = latest.into_iter().flat_map(|(_, (_, ids))| ids).collect();
@@ -99,18 +113,31 @@ impl Scene {
             omit_results: false,
         };
         let found = client.get_status(request).await.unwrap().into_inner();
-        assert_eq!(found.tasks.len(), ids.len(), "missing {:?}, unreadable {:?}", found.not_found, found.faults);
+        assert_eq!(
+            found.tasks.len(),
+            ids.len(),
+            "missing {:?}, unreadable {:?}",
+            found.not_found,
+            found.faults
+        );
         let mut told = self.told.lock();
         let mut ended = 0;
         for mut task in found.tasks {
             if !has_ended(&task) {
-                assert!(!told.ended.contains_key(&task.id), "{} was at an end before", task.id);
+                assert!(
+                    !told.ended.contains_key(&task.id),
+                    "{} was at an end before",
+                    task.id
+                );
                 continue;
             }
             ended += 1;
             // A reply that grows too large leaves results out.
             task.result_omitted = false;
-            let before = told.ended.entry(task.id.clone()).or_insert_with(|| task.clone());
+            let before = told
+                .ended
+                .entry(task.id.clone())
+                .or_insert_with(|| task.clone());
             assert_eq!(*before, task, "an end that was told has changed");
         }
         ended
@@ -180,12 +207,18 @@ async fn call(mut client: Client, told: Arc<Mutex<Told>>, prefix: String) {
         };
         let mut told = told.lock();
         told.unknown.remove(&key);
-        told.accepted.insert(key, (request, reply.into_inner().task_ids));
+        told.accepted
+            .insert(key, (request, reply.into_inner().task_ids));
     }
 }
 
 /// Kills `cycles` times on one directory.
-async fn generation(upstream: &Running, cycles: usize, random: &mut SmallRng, figures: &mut Figures) {
+async fn generation(
+    upstream: &Running,
+    cycles: usize,
+    random: &mut SmallRng,
+    figures: &mut Figures,
+) {
     let mut scene = Scene {
         home: TempDir::new().unwrap(),
         upstream: upstream.base_url(),
@@ -206,7 +239,10 @@ async fn generation(upstream: &Running, cycles: usize, random: &mut SmallRng, fi
     scene.check(&mut client, random, usize::MAX).await;
     let all: Vec<String> = {
         let told = scene.told.lock();
-        told.accepted.values().flat_map(|(_, ids)| ids.clone()).collect()
+        told.accepted
+            .values()
+            .flat_map(|(_, ids)| ids.clone())
+            .collect()
     };
     figures.accepted += all.len();
     // To the end, and by the way a sample of what led there.
@@ -244,6 +280,9 @@ async fn nothing_acknowledged_is_lost_however_often_the_process_is_killed() {
         generation(&upstream, cycles, &mut random, &mut figures).await;
         left -= cycles;
     }
-    eprintln!("kills: seed {SEED:#x}, {figures:?}, 0 lost, in {:?}", started.elapsed());
+    eprintln!(
+        "kills: seed {SEED:#x}, {figures:?}, 0 lost, in {:?}",
+        started.elapsed()
+    );
     assert!(figures.accepted > figures.cycles);
 }

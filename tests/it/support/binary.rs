@@ -42,6 +42,9 @@ impl Start<'_> {
             .args(["--admin-listen", "127.0.0.1:0", "--log", "warn"])
             .args(["--store", &store, "--upstream-url", self.upstream])
             .args(self.flags)
+            // What is meant for the tests is no variable of the server's.
+            .env_remove("TIDINGS_SOAK")
+            .env_remove("TIDINGS_FAULTS_REPORT")
             .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
