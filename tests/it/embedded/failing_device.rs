@@ -17,6 +17,8 @@ use crate::support::{
 };
 
 const SOON: Duration = Duration::from_secs(60);
+/// More than there are while a rule comes into force.
+const CALLS: usize = 3_000;
 const NO_UPSTREAM: &str = "http://127.0.0.1:9/v1";
 
 /// Compiles the library that goes between the process and its device.
@@ -75,7 +77,11 @@ async fn submit_until_it_fails(client: &Client) -> Vec<String> {
         let mut client = client.clone();
         tokio::spawn(async move {
             let mut acknowledged = Vec::new();
-            for call in 0.. {
+            for call in 0..=CALLS {
+                assert!(
+                    call < CALLS,
+                    "the device has failed and calls still succeed"
+                );
                 match submit(&mut client, &format!("{caller}/{call}")).await {
                     Ok(ids) => acknowledged.extend(ids),
                     Err(status) => {
