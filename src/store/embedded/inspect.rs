@@ -147,10 +147,11 @@ mod tests {
     fn what_is_missing_is_counted_at_the_end_and_in_between() {
         let at_the_end = vec![journal(&[(1, 6)], true)];
         assert_eq!(loss(9, 0, at_the_end), Some(Loss::Commits(3)));
-        let between = || vec![journal(&[(1, 4)], true), journal(&[(7, 9)], false)];
-        assert_eq!(loss(9, 0, between()), Some(Loss::Commits(2)));
-        assert_eq!(loss(9, 9, between()), None);
-        assert_eq!(loss(9, 6, between()), None);
+        // What was torn is cut off once the loss is accepted.
+        let between = |is_torn| vec![journal(&[(1, 4)], is_torn), journal(&[(7, 9)], false)];
+        assert_eq!(loss(9, 0, between(true)), Some(Loss::Commits(2)));
+        assert_eq!(loss(9, 9, between(false)), None);
+        assert_eq!(loss(9, 6, between(false)), None);
     }
 
     #[test]
