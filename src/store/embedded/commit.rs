@@ -24,7 +24,7 @@ impl Machine {
 
     fn commit_one(&mut self, commit: Commit, head: i64, now: Timestamp) -> Result<Verdict, Error> {
         let live = self.index.get(commit.task.id);
-        let Some(live) = live.filter(|live| live.admits(commit.fence)) else {
+        let Some(live) = live.filter(|live| live.admits(commit.fence, self.disk.epoch)) else {
             return self.repeated_commit(&commit);
         };
         let next = commit.task.revision() == commit.fence.revision + 1

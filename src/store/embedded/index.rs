@@ -94,9 +94,10 @@ impl Live {
     }
 
     /// Whether a fence that was read at some time still lets its holder move the task: nobody has moved it since. The
-    /// record keeps the epoch in which that was, while every read tells the present one.
-    pub(super) fn admits(&self, fence: Fence) -> bool {
-        self.fence.revision == fence.revision && self.fence.epoch <= fence.epoch
+    /// record keeps the epoch in which that was, while every read tells the `present` one.
+    pub(super) fn admits(&self, fence: Fence, present: u32) -> bool {
+        let epochs = self.fence.epoch..=present;
+        self.fence.revision == fence.revision && epochs.contains(&fence.epoch)
     }
 
     /// Where the task stands.

@@ -140,8 +140,9 @@ impl Machine {
         let until = self.now() + lease;
         let held = renewals.iter().map(|renewal| {
             let live = self.index.get(renewal.id);
-            let live = live
-                .filter(|live| live.admits(renewal.fence) && live.status() == Status::Processing);
+            let live = live.filter(|live| {
+                live.admits(renewal.fence, self.disk.epoch) && live.status() == Status::Processing
+            });
             if let Some(live) = live {
                 self.index.hold(renewal.id, live.fence, until);
                 let noted = (renewal.fence.revision, renewal.progress.min(100));
