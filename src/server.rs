@@ -244,8 +244,14 @@ async fn listen(
 
 async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, CancellationToken), Error> {
     Ok(match config {
-        StoreConfig::Embedded { path } => {
-            let config = EmbeddedConfig { path: path.clone() };
+        StoreConfig::Embedded {
+            path,
+            accept_data_loss,
+        } => {
+            let config = EmbeddedConfig {
+                path: path.clone(),
+                accept_data_loss: *accept_data_loss,
+            };
             let store = EmbeddedStore::open(config, Arc::new(SystemClock))?;
             let failed = store.failed();
             (Arc::new(store), failed)

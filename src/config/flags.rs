@@ -20,6 +20,9 @@ pub struct Flags {
     /// embedded:PATH, redis://… or rediss://… [default: embedded:./tidings-data]
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
+    /// Open an embedded store although acknowledged commits are missing from it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub accept_data_loss: Option<String>,
     /// Base URL of an OpenAI-compatible server [default: https://api.openai.com/v1]
     #[arg(long, value_name = "URL")]
     pub upstream_url: Option<String>,
@@ -55,10 +58,11 @@ pub struct Flags {
 impl Flags {
     /// What was said for this key, if anything.
     pub(super) fn said(&self, key: &Key) -> Option<&str> {
-        let pairs: [(&Key, &Option<String>); 13] = [
+        let pairs: [(&Key, &Option<String>); 14] = [
             (&key::LISTEN, &self.listen),
             (&key::ADMIN_LISTEN, &self.admin_listen),
             (&key::STORE, &self.store),
+            (&key::EMBEDDED_ACCEPT_DATA_LOSS, &self.accept_data_loss),
             (&key::UPSTREAM_URL, &self.upstream_url),
             (&key::UPSTREAM_API_KEY_FILE, &self.upstream_api_key_file),
             (&key::MODEL, &self.model),

@@ -53,6 +53,13 @@ keys! {
     ADMIN_LISTEN = everywhere("admin_listen", "TIDINGS_ADMIN_LISTEN", "--admin-listen", "127.0.0.1:9464");
     /// Where tasks live.
     STORE = everywhere("store", "TIDINGS_STORE", "--store", "embedded:./tidings-data");
+    /// Open an embedded store although acknowledged commits are missing. No variable: it is said once, by a person.
+    EMBEDDED_ACCEPT_DATA_LOSS = Key {
+        path: "embedded.accept_data_loss",
+        variable: None,
+        flag: Some("--accept-data-loss"),
+        default: Some("false"),
+    };
     /// Over how many partitions ids are spread in Redis.
     REDIS_PARTITIONS = file_only("redis.partitions", "auto");
     /// Serve although Redis may evict keys.

@@ -24,6 +24,8 @@ pub enum StoreConfig {
     Embedded {
         /// The directory; made when it is not there.
         path: PathBuf,
+        /// Open it although acknowledged commits are missing.
+        accept_data_loss: bool,
     },
     /// Redis: one server, a primary with sentinels, or a cluster.
     Redis(RedisConfig),
@@ -33,7 +35,7 @@ pub enum StoreConfig {
 impl fmt::Display for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreConfig::Embedded { path } => write!(f, "embedded:{}", path.display()),
+            StoreConfig::Embedded { path, .. } => write!(f, "embedded:{}", path.display()),
             StoreConfig::Redis(config) => config.address.fmt(f),
         }
     }
@@ -53,9 +55,14 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<StoreConfig> 
     });
     let allow_eviction = layers.read(&key::REDIS_ALLOW_EVICTION, faults, value::switch);
     let wait = wait(layers, faults);
+    let accept_data_loss = layers.read(&key::EMBEDDED_ACCEPT_DATA_LOSS, faults, value::switch);
     let (partitions, allow_eviction, wait) = (partitions?, allow_eviction?, wait?);
+    let accept_data_loss = accept_data_loss?;
     Some(match place? {
-        Place::Embedded(path) => StoreConfig::Embedded { path },
+        Place::Embedded(path) => StoreConfig::Embedded {
+            path,
+            accept_data_loss,
+        },
         Place::Redis(address) => StoreConfig::Redis(RedisConfig {
             address,
             partitions,

@@ -49,7 +49,12 @@ impl Config {
 impl StoreConfig {
     fn entries(&self) -> Vec<(&'static str, String)> {
         match self {
-            StoreConfig::Embedded { .. } => Vec::new(),
+            StoreConfig::Embedded {
+                accept_data_loss, ..
+            } => vec![(
+                key::EMBEDDED_ACCEPT_DATA_LOSS.path,
+                accept_data_loss.to_string(),
+            )],
             StoreConfig::Redis(config) => {
                 let (replicas, fsync) =
                     config.wait.map_or((0, false), |it| (it.replicas, it.fsync));

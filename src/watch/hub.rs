@@ -3,17 +3,14 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, Weak},
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, broadcast::error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::reader::Reader;
+use super::{reader::Reader, slot::Slot};
 use crate::{
     model::{BatchId, TaskId},
     store::{Change, Store},
@@ -125,10 +122,7 @@ impl<K: Ord> Table<K> {
     }
 
     fn note(&self, key: &K, progress: u8) {
-        self.each(key, |slot| {
-            slot.progress.store(progress, Ordering::Relaxed);
-            slot.news.notify_one();
-        });
+        self.each(key, |slot| slot.note(progress));
     }
 
     fn each(&self, key: &K, act: impl Fn(&Slot)) {
@@ -160,36 +154,6 @@ impl<K: Ord> Table<K> {
                 all.remove(key);
             }
         }
-    }
-}
-
-/// All that a watcher costs while it does not read: whether there is something to look at.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    news: Notify,
-    moved: std::sync::atomic::AtomicBool,
-    progress: AtomicU8,
-}
-
-impl Slot {
-    fn wake(&self) {
-        self.moved.store(true, Ordering::Release);
-        self.news.notify_one();
-    }
-
-    /// Waits for a hint; one that came since the last wait counts.
-    pub(super) async fn news(&self) {
-        self.news.notified().await;
-    }
-
-    /// Whether the record may have changed since this was last asked.
-    pub(super) fn take_moved(&self) -> bool {
-        self.moved.swap(false, Ordering::AcqRel)
-    }
-
-    /// Progress heard of since this was last asked, 1 to 100; 0 for none.
-    pub(super) fn take_progress(&self) -> u8 {
-        self.progress.swap(0, Ordering::Relaxed)
     }
 }
 

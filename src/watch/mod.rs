@@ -7,6 +7,8 @@
 pub mod batch;
 pub mod hub;
 mod reader;
+mod slot;
+mod sync;
 pub mod task;
 
 use std::time::Duration;

@@ -2,7 +2,11 @@
 //! durable write for many callers, and removal by the clock.
 
 mod calls;
+mod damage;
 mod directory;
+mod epoch;
+mod failing_device;
+mod kills;
 mod restart;
 mod retention;
 
@@ -111,8 +115,20 @@ impl Home {
 }
 
 fn open(path: &Path, clock: Arc<ManualClock>) -> Result<EmbeddedStore, OpenError> {
+    open_with(path, clock, false)
+}
+
+fn open_with(
+    path: &Path,
+    clock: Arc<ManualClock>,
+    accept_data_loss: bool,
+) -> Result<EmbeddedStore, OpenError> {
     let path = path.to_owned();
-    EmbeddedStore::open(Config { path }, clock)
+    let config = Config {
+        path,
+        accept_data_loss,
+    };
+    EmbeddedStore::open(config, clock)
 }
 
 fn spec(now: Timestamp) -> Spec {

@@ -47,8 +47,15 @@ impl Machine {
     /// The same commit again is `Applied` again; any other at an old fence is a conflict.
     fn repeated_commit(&self, commit: &Commit) -> Result<Verdict, Error> {
         match self.task(commit.task.id) {
-            Ok(Some(stored)) if stored == commit.task => Ok(Verdict::Applied),
-            Ok(_) | Err(Error::Corrupt(_)) => Ok(Verdict::Conflict),
+            Ok(Some(mut stored)) => {
+                // Every read tells the present epoch, whenever it was written.
+                stored.epoch = commit.task.epoch;
+                Ok(match stored == commit.task {
+                    true => Verdict::Applied,
+                    false => Verdict::Conflict,
+                })
+            }
+            Ok(None) | Err(Error::Corrupt(_)) => Ok(Verdict::Conflict),
             Err(error) => Err(error),
         }
     }

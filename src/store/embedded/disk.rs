@@ -1,9 +1,10 @@
 //! What lies on disk: the keyspaces, and how their keys and small records are written.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, io::ErrorKind, path::Path};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 
+use super::journal::COMMIT_SEQ;
 use crate::{
     clock::Timestamp,
     model::{Batch, BatchId, IdRange, Status, TaskId},
@@ -15,6 +16,8 @@ pub(super) const LOG_ENTRY_LEN: usize = 24;
 /// Prompts and answers are what fills memory; every other keyspace holds small records.
 const LARGE_MEMTABLE: u64 = 32 << 20;
 const SMALL_MEMTABLE: u64 = 16 << 20;
+/// The key of the epoch in `meta`.
+const EPOCH: &str = "epoch";
 /// Bounds what a start has to replay.
 const JOURNAL_BYTES: u64 = 128 << 20;
 
@@ -41,12 +44,14 @@ pub(super) struct Disk {
     /// `epoch` and `commit_seq`.
     pub(super) meta: Keyspace,
     pub(super) db: Database,
+    /// The present epoch: everything read carries at least this one.
+    pub(super) epoch: u32,
     _lock: File,
 }
 
 impl Disk {
     /// Opens or makes the database in `path`; `lock` is held for as long as it is open.
-    pub(super) fn open(path: &Path, lock: File) -> Result<Disk, fjall::Error> {
+    pub(super) fn open(path: &Path, lock: File) -> Result<Disk, OpenFault> {
         let db = Database::builder(path)
             .max_journaling_size(JOURNAL_BYTES)
             .open()?;
@@ -55,7 +60,9 @@ impl Disk {
                 KeyspaceCreateOptions::default().max_memtable_size(bytes)
             })
         };
+        let meta = keyspace("meta", SMALL_MEMTABLE)?;
         Ok(Disk {
+            epoch: epoch(&meta)?,
             state: keyspace("state", LARGE_MEMTABLE)?,
             spec: keyspace("spec", LARGE_MEMTABLE)?,
             outcome: keyspace("outcome", LARGE_MEMTABLE)?,
@@ -65,32 +72,75 @@ impl Disk {
             idem: keyspace("idem", SMALL_MEMTABLE)?,
             tomb: keyspace("tomb", SMALL_MEMTABLE)?,
             expiry: keyspace("expiry", SMALL_MEMTABLE)?,
-            meta: keyspace("meta", SMALL_MEMTABLE)?,
+            meta,
             db,
             _lock: lock,
         })
     }
 
-    /// The store's epoch.
-    pub(super) fn epoch(&self) -> Result<u32, Error> {
-        let epoch = self.number("epoch")?.unwrap_or(1);
-        u32::try_from(epoch).map_err(|_| Error::Corrupt(format!("epoch {epoch} is out of range")))
+    /// The number of the last commit; 0 when there was none.
+    pub(super) fn commit_seq(&self) -> Result<u64, Error> {
+        Ok(number(&self.meta, COMMIT_SEQ)?.unwrap_or(0))
     }
 
-    /// The number kept under `name` in `meta`.
-    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Error> {
-        let bytes = self.meta.get(name).map_err(read_error)?;
-        bytes.map(|bytes| decode_u64(&bytes)).transpose()
+    /// Begins the next epoch, durably.
+    pub(super) fn bump_epoch(&mut self) -> Result<(), OpenFault> {
+        self.epoch += 1;
+        let bytes = u64::from(self.epoch).to_be_bytes();
+        self.meta.insert(EPOCH, bytes)?;
+        self.db.persist(PersistMode::SyncAll)?;
+        Ok(())
     }
 }
 
-/// Why a read did not work: the device, not the record.
+/// What keeps a database from opening.
+#[derive(Debug)]
+pub(super) enum OpenFault {
+    /// The database itself.
+    Engine(fjall::Error),
+    /// What it holds.
+    Content(Error),
+}
+
+impl From<fjall::Error> for OpenFault {
+    fn from(error: fjall::Error) -> OpenFault {
+        OpenFault::Engine(error)
+    }
+}
+
+/// The first epoch is 1.
+fn epoch(meta: &Keyspace) -> Result<u32, OpenFault> {
+    let epoch = number(meta, EPOCH).map_err(OpenFault::Content)?;
+    u32::try_from(epoch.unwrap_or(1))
+        .map_err(|_| OpenFault::Content(Error::Corrupt("the epoch is out of range".into())))
+}
+
+/// The number kept under `name`.
+fn number(meta: &Keyspace, name: &str) -> Result<Option<u64>, Error> {
+    let bytes = meta.get(name).map_err(read_error)?;
+    bytes.map(|bytes| decode_u64(&bytes)).transpose()
+}
+
+/// Why a read did not work: the device may answer another time, what lies damaged on it will not.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "fits `map_err`, which gives values"
 )]
 pub(super) fn read_error(error: fjall::Error) -> Error {
-    Error::Unavailable(format!("the database cannot be read: {error}"))
+    match &error {
+        // Bytes that lead nowhere end in these; a device that does not answer does not.
+        fjall::Error::Io(io) | fjall::Error::Storage(lsm_tree::Error::Io(io))
+            if !is_nonsense(io.kind()) =>
+        {
+            Error::Unavailable(format!("the database cannot be read: {error}"))
+        }
+        _ => Error::Corrupt(format!("the database is damaged there: {error}")),
+    }
+}
+
+fn is_nonsense(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(kind, InvalidData | InvalidInput | UnexpectedEof)
 }
 
 /// A record that was read but means nothing.

@@ -27,7 +27,6 @@ pub(super) struct Machine {
     pub(super) index: Index,
     pub(super) overlay: Overlay,
     pub(super) vigil: Vigil,
-    pub(super) epoch: u32,
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: HashMap<BatchId, BatchRecord>,
     pub(super) progress: Progress,
@@ -47,8 +46,7 @@ impl Machine {
             index: Index::default(),
             overlay: Overlay::new(&disk),
             batches: HashMap::new(),
-            epoch: disk.epoch()?,
-            commit_seq: disk.number("commit_seq")?.unwrap_or(0),
+            commit_seq: disk.commit_seq()?,
             disk,
             vigil,
             progress,
@@ -64,7 +62,11 @@ impl Machine {
     /// A task as it now is; none when it is unknown.
     pub(super) fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
         match self.overlay.tasks.get(&id) {
-            Some(task) => Ok(Some(task.clone())),
+            Some(task) => {
+                let mut task = task.clone();
+                task.epoch = task.epoch.max(self.disk.epoch);
+                Ok(Some(task))
+            }
             None => View::new(&self.disk).task(id),
         }
     }
@@ -213,7 +215,9 @@ impl Machine {
             self.commit_seq += 1;
             self.overlay
                 .write(&self.disk, self.commit_seq, &self.batches)?;
-            self.vigil.acked(self.commit_seq)?;
+            self.vigil.promise.keep(self.commit_seq)?;
+        } else {
+            self.vigil.promise.sync_in_time()?;
         }
         Ok(dirty)
     }

@@ -8,10 +8,15 @@ mod acquire;
 mod boot;
 mod commit;
 mod disk;
+mod group;
 mod index;
+mod inspect;
+mod journal;
 mod machine;
+mod manifest;
 mod open;
 mod overlay;
+mod promise;
 mod read;
 mod submit;
 mod sweep;
@@ -64,6 +69,8 @@ type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
 pub struct Config {
     /// The directory; made when it is not there. One process serves a directory.
     pub path: PathBuf,
+    /// Open it although acknowledged commits are missing. The next epoch begins when they are.
+    pub accept_data_loss: bool,
 }
 
 /// A store in a directory.
@@ -91,7 +98,7 @@ impl EmbeddedStore {
     /// # Errors
     /// The directory cannot be used, is used by another process, holds something else, or is damaged.
     pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, OpenError> {
-        let (disk, vigil) = open::open(&config.path)?;
+        let (disk, vigil) = open::open(&config.path, config.accept_data_loss)?;
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
         let progress = Progress::default();
@@ -102,20 +109,19 @@ impl EmbeddedStore {
             name: "embedded",
             durability: Durability::Fsync,
             partitions: 1,
-            epoch: machine.epoch,
+            epoch: machine.disk.epoch,
         };
         let (requests, receiver) = mpsc::channel(QUEUE_LEN);
         let (changes, _) = broadcast::channel(CHANGES_LEN);
         let health = Arc::new(Health::default());
         let writer = Writer {
             machine,
-            requests: receiver,
             changes: changes.clone(),
             health: health.clone(),
         };
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer.run())
+            .spawn(move || writer.run(receiver))
             .map_err(|source| OpenError::Directory {
                 path: config.path,
                 source,

@@ -8,8 +8,10 @@ use std::{
 };
 
 use super::{
-    disk::Disk,
-    vigil::{PROMISE, Vigil},
+    disk::{Disk, OpenFault},
+    inspect::{Loss, Survey},
+    promise::{Mark, PROMISE, Promise},
+    vigil::Vigil,
 };
 use crate::store::Error;
 
@@ -25,6 +27,10 @@ const LOCK: &str = "lock";
 const DATABASE: &str = "db";
 /// What a directory may hold before a store is made in it.
 const EXPECTED: [&str; 6] = [MARKER, DRAFT, LOCK, DATABASE, PROMISE, "lost+found"];
+
+/// What a person can do about a loss.
+const WAY_OUT: &str =
+    "restore a backup, or start once with --accept-data-loss to go on with what is left";
 
 /// Why a store did not open.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +75,23 @@ pub enum OpenError {
     },
     /// Commits that callers were told of are not there any more.
     #[error(
-        "open {}: {missing} acknowledged commits are missing, so the journal is damaged; restore a backup, \
-         or remove the file `{PROMISE}` in it to go on without them", path.display()
+        "open {}: {missing} acknowledged commits are missing, so the journal is damaged; {WAY_OUT}", path.display()
     )]
     Lost {
         /// The directory.
         path: PathBuf,
         /// How many are missing.
         missing: u64,
+    },
+    /// It cannot be told whether commits are missing that callers were told of.
+    #[error(
+        "open {}: {reason}, so acknowledged commits may be missing; {WAY_OUT}", path.display()
+    )]
+    Unproven {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// What is stored cannot be read.
     #[error("open {}, which is damaged: {reason}", path.display())]
@@ -88,15 +103,66 @@ pub enum OpenError {
     },
 }
 
-/// Opens the store in `path`, making it when there is none.
-pub(super) fn open(path: &Path) -> Result<(Disk, Vigil), OpenError> {
+/// Opens the store in `path`, making it when there is none. A loss is refused unless it is accepted; then the next
+/// epoch begins.
+pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Vigil), OpenError> {
     let refused = |source| OpenError::Directory {
         path: path.to_owned(),
         source,
     };
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(refused)?;
+    let lock = take_possession(path)?;
+    let database = path.join(DATABASE);
+    let is_new = !check_layout(path)?;
+    if is_new {
+        begin_again(path, &database)?;
+    }
+    let (mark, mut loss) = match is_new {
+        true => (Mark::default(), None),
+        false => survey(path, &database, accept_loss)?,
+    };
+    let mut disk = Disk::open(&database, lock).map_err(|fault| engine(path, fault))?;
+    let found = disk
+        .commit_seq()
+        .map_err(|error| unreadable(path, &error))?;
+    // What the journals do not hold any more has to be in the tables.
+    if loss.is_none() && found < mark.acked {
+        loss = Some(Loss::Commits(mark.acked - found));
+        refuse(path, loss.as_ref(), accept_loss)?;
+    }
+    let mark = match loss {
+        None => Mark {
+            acked: found,
+            ..mark
+        },
+        Some(loss) => {
+            disk.bump_epoch().map_err(|fault| engine(path, fault))?;
+            tracing::error!(
+                "{}; going on without them, as --accept-data-loss says: the last of {} acknowledged commits found is \
+                 number {found}, and epoch {} begins",
+                refusal(path, &loss),
+                mark.acked,
+                disk.epoch
+            );
+            Mark {
+                acked: found,
+                floor: found,
+            }
+        }
+    };
+    let promise = Promise::open(path, mark).map_err(refused)?;
+    if is_new {
+        self::mark(path).map_err(refused)?;
+    }
+    Ok((disk, Vigil::new(path, promise)))
+}
+
+/// Makes the directory, and locks it.
+fn take_possession(path: &Path) -> Result<File, OpenError> {
+    let refused = |source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    private_directory(path).map_err(refused)?;
     let lock = private_file(&path.join(LOCK)).map_err(refused)?;
     lock.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::InUse {
@@ -104,20 +170,75 @@ pub(super) fn open(path: &Path) -> Result<(Disk, Vigil), OpenError> {
         },
         TryLockError::Error(source) => refused(source),
     })?;
-    let is_new = !check_layout(path)?;
-    let database = path.join(DATABASE);
-    if is_new {
-        // A first start that was cut short: there was no marker yet, so nothing was ever accepted.
-        remove_if_there(&database).map_err(refused)?;
+    Ok(lock)
+}
+
+/// Clears away a first start that was cut short: there was no marker yet, so nothing was ever accepted. Where
+/// something was, it is the marker that has gone.
+fn begin_again(path: &Path, database: &Path) -> Result<(), OpenError> {
+    let refused = |source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    if database.try_exists().map_err(refused)? {
+        let survey = Survey::take(path, database).map_err(refused)?;
+        if survey.has_commits() {
+            return Err(OpenError::Corrupt {
+                path: path.to_owned(),
+                reason: format!(
+                    "the file `{MARKER}` is missing; restore it, with the line `{SCHEMA}`"
+                ),
+            });
+        }
+        remove_if_there(database).map_err(refused)?;
     }
-    builder.create(&database).map_err(refused)?;
-    let vigil = Vigil::open(path).map_err(refused)?;
-    let disk = Disk::open(&database, lock).map_err(|error| engine(path, error))?;
-    if is_new {
-        mark(path).map_err(refused)?;
+    private_directory(database).map_err(refused)
+}
+
+/// Looks for what was promised, and refuses what is missing; then the journals are left as they are.
+fn survey(
+    path: &Path,
+    database: &Path,
+    accept_loss: bool,
+) -> Result<(Mark, Option<Loss>), OpenError> {
+    let refused = |source| OpenError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    let survey = Survey::take(path, database).map_err(refused)?;
+    if let Some(reason) = survey.fault {
+        let path = path.to_owned();
+        return Err(OpenError::Corrupt { path, reason });
     }
-    check_promise(path, &disk, &vigil)?;
-    Ok((disk, vigil))
+    let loss = survey.loss();
+    refuse(path, loss.as_ref(), accept_loss)?;
+    survey.cut().map_err(refused)?;
+    Ok((survey.mark(), loss))
+}
+
+fn refuse(path: &Path, loss: Option<&Loss>, accept_loss: bool) -> Result<(), OpenError> {
+    match loss {
+        Some(loss) if !accept_loss => Err(refusal(path, loss)),
+        _ => Ok(()),
+    }
+}
+
+fn refusal(path: &Path, loss: &Loss) -> OpenError {
+    let path = path.to_owned();
+    match loss {
+        Loss::Commits(missing) => OpenError::Lost {
+            path,
+            missing: *missing,
+        },
+        Loss::Journal(name) => OpenError::Unproven {
+            path,
+            reason: format!("the journal {name} is damaged"),
+        },
+        Loss::Promise(reason) => OpenError::Unproven {
+            path,
+            reason: format!("the file `{PROMISE}`, which tells the last one, {reason}"),
+        },
+    }
 }
 
 /// Whether there is a store; fails when there is something else.
@@ -164,20 +285,6 @@ fn mark(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn check_promise(path: &Path, disk: &Disk, vigil: &Vigil) -> Result<(), OpenError> {
-    let found = disk
-        .number("commit_seq")
-        .map_err(|error| unreadable(path, &error))?
-        .unwrap_or(0);
-    match vigil.promised().checked_sub(found) {
-        None | Some(0) => Ok(()),
-        Some(missing) => Err(OpenError::Lost {
-            path: path.to_owned(),
-            missing,
-        }),
-    }
-}
-
 /// The error of a start that could not make sense of what it read.
 pub(super) fn unreadable(path: &Path, error: &Error) -> OpenError {
     OpenError::Corrupt {
@@ -186,7 +293,11 @@ pub(super) fn unreadable(path: &Path, error: &Error) -> OpenError {
     }
 }
 
-fn engine(path: &Path, error: fjall::Error) -> OpenError {
+fn engine(path: &Path, fault: OpenFault) -> OpenError {
+    let error = match fault {
+        OpenFault::Content(error) => return unreadable(path, &error),
+        OpenFault::Engine(error) => error,
+    };
     let path = path.to_owned();
     match error {
         fjall::Error::Locked => OpenError::InUse { path },
@@ -196,6 +307,11 @@ fn engine(path: &Path, error: fjall::Error) -> OpenError {
             reason: other.to_string(),
         },
     }
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path)
 }
 
 fn private_file(path: &Path) -> io::Result<File> {

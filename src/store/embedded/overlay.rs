@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use fjall::{OwnedWriteBatch, PersistMode};
 
-use super::disk::{BatchRecord, Disk, Expiry, KeyRecord, LOG_ENTRY_LEN, encode_moved, placed_key};
+use super::{
+    disk::{BatchRecord, Disk, Expiry, KeyRecord, LOG_ENTRY_LEN, encode_moved, placed_key},
+    journal::COMMIT_SEQ,
+};
 use crate::{
     model::{BatchId, Task, TaskId},
     store::{
@@ -101,7 +104,7 @@ impl Overlay {
                 None => writes.remove(&disk.idem, key.as_bytes()),
             }
         }
-        writes.insert(&disk.meta, "commit_seq", seq.to_be_bytes());
+        writes.insert(&disk.meta, COMMIT_SEQ, seq.to_be_bytes());
         writes.durability(Some(PersistMode::SyncData)).commit()
     }
 

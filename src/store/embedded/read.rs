@@ -46,9 +46,9 @@ impl<'a> View<'a> {
             Status::Completed => self.get(&self.disk.outcome, id.as_bytes())?,
             _ => None,
         };
-        decode_state(id, &state, &spec, outcome.as_deref())
-            .map(Some)
-            .map_err(corrupt)
+        let mut task = decode_state(id, &state, &spec, outcome.as_deref()).map_err(corrupt)?;
+        task.epoch = task.epoch.max(self.disk.epoch);
+        Ok(Some(task))
     }
 
     /// What is known of an id at `now`, whether or not a sweep has been there yet.
@@ -115,7 +115,7 @@ impl<'a> View<'a> {
             entries: Vec::new(),
             end: record.log_end,
             batch: record.batch,
-            epoch: self.disk.epoch()?,
+            epoch: self.disk.epoch,
         };
         if from >= log.end || max == 0 {
             return Ok(Some(log));

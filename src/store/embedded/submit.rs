@@ -58,7 +58,7 @@ impl Machine {
             writes.insert(&self.disk.spec, id.as_bytes(), spec);
         }
         for (id, spec) in ids.iter().zip(&submission.specs) {
-            let task = Task::new(id, batch_id, spec.clone(), self.epoch);
+            let task = Task::new(id, batch_id, spec.clone(), self.disk.epoch);
             let live = Live::new(
                 task.fence(),
                 batch_id,

@@ -13,11 +13,11 @@ use fjall::PersistMode;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::Machine;
+use super::{
+    group::{self, Ledger, Line},
+    machine::Machine,
+};
 use crate::store::{Change, Error};
-
-/// Requests in one group; bounds how long the first of them waits.
-const GROUP_LIMIT: usize = 1_024;
 
 /// One request: applies itself, and leaves behind how to answer.
 pub(super) type Request = Box<dyn FnOnce(&mut Machine) -> Answer + Send>;
@@ -88,39 +88,64 @@ pub(super) fn request<T: Send + 'static>(
 /// The thread's state.
 pub(super) struct Writer {
     pub(super) machine: Machine,
-    pub(super) requests: mpsc::Receiver<Request>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) health: Arc<Health>,
 }
 
 impl Writer {
     /// Serves until every sender is gone or a write fails.
-    pub(super) fn run(mut self) {
-        while let Some(first) = self.requests.blocking_recv() {
-            let mut answers = vec![first(&mut self.machine)];
-            while answers.len() < GROUP_LIMIT
-                && let Ok(next) = self.requests.try_recv()
-            {
-                answers.push(next(&mut self.machine));
-            }
-            if let Err(error) = self.write() {
-                let broken = self.give_up(&error);
-                answers.into_iter().for_each(|answer| answer(Err(&broken)));
-                return;
-            }
-            self.announce();
-            answers.into_iter().for_each(|answer| answer(Ok(())));
-        }
-        if let Err(error) = self.close() {
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        if group::serve(&mut requests, &mut self).is_ok()
+            && let Err(error) = self.close()
+        {
             self.give_up(&error);
         }
     }
 
-    fn write(&mut self) -> Result<(), fjall::Error> {
-        if self.machine.flush()? {
-            self.health.commits.fetch_add(1, Ordering::Relaxed);
-        }
+    fn close(&mut self) -> Result<(), fjall::Error> {
+        self.machine.disk.db.persist(PersistMode::SyncAll)?;
+        self.machine.vigil.promise.sync()?;
         Ok(())
+    }
+
+    fn give_up(&mut self, error: &fjall::Error) -> Broken {
+        self.health.give_up(Broken {
+            message: format!("the database failed and the process must be restarted: {error}"),
+            full: matches!(error, fjall::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull),
+        })
+    }
+}
+
+impl Line for mpsc::Receiver<Request> {
+    type Request = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        self.blocking_recv()
+    }
+
+    fn waiting(&mut self) -> Option<Request> {
+        self.try_recv().ok()
+    }
+}
+
+impl Ledger for Writer {
+    type Request = Request;
+    type Answer = Answer;
+    type Failure = Broken;
+
+    fn apply(&mut self, request: Request) -> Answer {
+        request(&mut self.machine)
+    }
+
+    fn write(&mut self) -> Result<(), Broken> {
+        match self.machine.flush() {
+            Ok(true) => {
+                self.health.commits.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(error) => Err(self.give_up(&error)),
+        }
     }
 
     fn announce(&mut self) {
@@ -131,17 +156,8 @@ impl Writer {
         }
     }
 
-    fn close(&mut self) -> Result<(), fjall::Error> {
-        self.machine.disk.db.persist(PersistMode::SyncAll)?;
-        self.machine.vigil.note()?;
-        Ok(())
-    }
-
-    fn give_up(&mut self, error: &fjall::Error) -> Broken {
-        self.health.give_up(Broken {
-            message: format!("the database failed and the process must be restarted: {error}"),
-            full: matches!(error, fjall::Error::Io(io) if io.kind() == io::ErrorKind::StorageFull),
-        })
+    fn answer(&mut self, answer: Answer, written: Result<(), &Broken>) {
+        answer(written);
     }
 }
 

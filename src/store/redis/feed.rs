@@ -274,7 +274,9 @@ impl Feed {
             self.tell(Change::Gap);
             return;
         };
-        self.common.ledger.saw(partition, message.seq);
+        self.common
+            .ledger
+            .heard(partition, message.seq, &message.reign);
         let is_news = self.common.ledger.heard_epoch(partition, message.epoch);
         let last = heard.fetch_max(message.seq, Ordering::AcqRel);
         if is_news || message.seq > last.saturating_add(1) {

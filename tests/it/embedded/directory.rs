@@ -84,16 +84,6 @@ fn a_store_of_a_newer_layout_is_refused() {
     assert!(matches!(error, OpenError::NewerSchema { found: 9, .. }));
 }
 
-#[tokio::test]
-async fn acknowledged_commits_that_are_missing_are_noticed() {
-    let home = Home::new();
-    home.submit(1).await;
-    home.store().close();
-    fs::write(home.path().join("acked"), 9_u64.to_be_bytes()).unwrap();
-    let error = open(home.path(), home.clock.clone()).unwrap_err();
-    assert!(matches!(error, OpenError::Lost { missing: 8, .. }));
-}
-
 /// Damage in the middle of the journal must not look like its torn end, and silently drop what follows.
 #[tokio::test]
 async fn a_damaged_journal_is_refused_and_never_shortened_in_silence() {

@@ -1,5 +1,6 @@
 //! What tests stand on: real servers, a model of a store, and checks over recorded histories.
 
+pub(crate) mod binary;
 pub(crate) mod chance;
 pub(crate) mod checker;
 pub(crate) mod cluster;

@@ -67,6 +67,7 @@ impl Home {
             Some(redis) => StoreConfig::Redis(super::redis::config(&redis.url())),
             None => StoreConfig::Embedded {
                 path: self.folder.path().join("data"),
+                accept_data_loss: false,
             },
         }
     }

@@ -25,6 +25,7 @@ impl Host for Directory {
     async fn open(&self) -> Arc<dyn Store> {
         let config = Config {
             path: self.dir.path().join("data"),
+            accept_data_loss: false,
         };
         let clock = Arc::clone(&self.clock);
         let opened = tokio::task::spawn_blocking(|| EmbeddedStore::open(config, clock));
