@@ -90,6 +90,8 @@ keys! {
     LIMITS_IDS_PER_CALL = file_only("limits.ids_per_call", "1000");
     /// Bytes of a key, label or custom id.
     LIMITS_NAME_BYTES = file_only("limits.name_bytes", "512");
+    /// How long a watch's stream lives.
+    LIMITS_WATCH_AGE = file_only("limits.watch_age", "10m");
     /// Log filter.
     LOG_FILTER = everywhere("log.filter", "TIDINGS_LOG", "--log", "info");
     /// How a log line looks.
