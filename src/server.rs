@@ -204,12 +204,7 @@ impl Server {
 
 /// Waits for the workers to end and for the watches to leave, after `draining` for no longer than the grace: a store
 /// that is away or a function that blocks must not hold the exit up. Leases bring back what was not committed.
-async fn drained(
-    work: JoinHandle<()>,
-    draining: &CancellationToken,
-    grace: Duration,
-    hub: &Hub,
-) {
+async fn drained(work: JoinHandle<()>, draining: &CancellationToken, grace: Duration, hub: &Hub) {
     let deadline = async {
         draining.cancelled().await;
         tokio::time::sleep(grace + RELEASE_TIME).await;

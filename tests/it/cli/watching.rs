@@ -31,6 +31,7 @@ fn of_batch(token: &str, event: watch_batch_response::Event) -> Result<WatchBatc
     Ok(WatchBatchResponse {
         event: Some(event),
         resume_token: token.to_owned(),
+        reset: false,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What tests stand on: real servers, a model of a store, and checks over recorded histories.
 
+pub(crate) mod deaf;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
 pub(crate) mod history;
