@@ -106,7 +106,9 @@ pub async fn watch(
         ended: false,
         hub,
     };
-    watcher.tell(log).await?;
+    if let Err(error) = watcher.tell(log).await {
+        watcher.life.failed(error)?;
+    }
     Ok(stream::unfold(watcher, |mut watcher| async {
         let event = watcher.next().await?;
         watcher.ended |= event.is_err();

@@ -100,21 +100,41 @@ async fn a_task_that_was_kept_goes_on_without_a_reset() {
 async fn an_answer_from_before_the_failover_is_not_believed() {
     let world = World::new();
     let (batch, id) = world.submit_one().await;
+    let tasks = world.acquire().await;
     world.failover.lose_nothing();
     let mut of_task = world.watch_task(id).await;
     let mut of_batch = world.watch_batch(batch).await;
     let (before, _) = (told(&mut of_task).await, told(&mut of_batch).await);
-    assert_eq!(marked(&before), [(1, 2, false)]);
+    assert_eq!(marked(&before), [(1, 2, false), (2, 2, false)]);
     let (truth, old) = (world.failover.present(), world.copy().await);
     world.failover.to(old, 1);
     world.store.tell_gap();
     assert!(told(&mut of_task).await.is_empty());
     assert!(told(&mut of_batch).await.is_empty());
     world.failover.to(truth, 2);
-    world.work().await;
-    let seen = told(&mut of_task).await;
-    assert_eq!(marked(&seen), [(2, 2, false), (3, 2, false)]);
-    assert_eq!(entries(&told(&mut of_batch).await).len(), 2);
+    world.happen(tasks, answered()).await;
+    assert_eq!(marked(&told(&mut of_task).await), [(3, 2, false)]);
+    let seen = told(&mut of_batch).await;
+    assert_eq!(entries(&seen).len(), 1);
+    assert!(places(&seen).iter().all(|(_, reset)| !reset));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_writes_are_lost_between_two_reads_is_told_what_is_left() {
+    let world = World::new();
+    let (batch, ids) = world.submit(4).await;
+    world.acquire().await;
+    world.failover.to_after_a_log(world.copy().await, 2);
+    let mut events = world.watch_batch(batch).await;
+    let seen = told(&mut events).await;
+    let first = |(id, position): (&TaskId, u64)| (position, *id, 1);
+    let expected: Vec<_> = ids.iter().zip(1..).map(first).collect();
+    assert_eq!(entries(&seen), expected);
+    assert!(
+        places(&seen)
+            .iter()
+            .all(|(place, reset)| place.epoch == 2 && !reset)
+    );
 }
 
 #[tokio::test(start_paused = true)]

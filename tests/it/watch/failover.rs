@@ -24,6 +24,7 @@ use tokio::sync::broadcast;
 #[derive(Debug)]
 pub(super) struct Failover {
     present: Mutex<(Arc<dyn Store>, u32)>,
+    next: Mutex<Option<(Arc<dyn Store>, u32)>>,
     reads: AtomicUsize,
     hides_beginnings: AtomicBool,
 }
@@ -33,6 +34,7 @@ impl Failover {
     pub(super) fn before(store: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Failover {
             present: Mutex::new((store, 1)),
+            next: Mutex::new(None),
             reads: AtomicUsize::new(0),
             hides_beginnings: AtomicBool::new(false),
         })
@@ -41,6 +43,11 @@ impl Failover {
     /// From now on `other` answers, in this epoch. Nobody is told.
     pub(super) fn to(&self, other: Arc<dyn Store>, epoch: u32) {
         *self.present.lock() = (other, epoch);
+    }
+
+    /// As [`Failover::to`], once a log has been read.
+    pub(super) fn to_after_a_log(&self, other: Arc<dyn Store>, epoch: u32) {
+        *self.next.lock() = Some((other, epoch));
     }
 
     /// The next epoch begins, and nothing is lost.
@@ -133,6 +140,9 @@ impl Store for Failover {
         }
         let epoch = self.epoch();
         let log = self.present().log(id, from, max).await?;
+        if let Some(next) = self.next.lock().take() {
+            *self.present.lock() = next;
+        }
         Ok(log.map(|log| Log { epoch, ..log }))
     }
 

@@ -123,14 +123,6 @@ class TaskServiceServicer(object):
     def WatchTask(self, request, context):
         """Streams every transition of one task in order, without gap or repeat, and ends with OK after the
         terminal one. Resume a broken stream with `after_revision` set to the last revision received, on any replica.
-
-        A stream that has lived its time (10 min unless configured otherwise, ErrorInfo reason `STREAM_AGE`) and one whose
-        server shuts down (`DRAINING`) end with UNAVAILABLE, RetryInfo, and a trailer that says where to resume:
-        `tidings-resume: after_revision=3,store_epoch=1`. Resume after any UNAVAILABLE, INTERNAL, CANCELLED or UNKNOWN
-        that is not yours: proxies on the way end streams with each of them.
-
-        NOT_FOUND with the reason `DATA_LOSS` says that the store lost the task in a failover: submit it again, with the
-        same idempotency key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,8 +130,7 @@ class TaskServiceServicer(object):
 
     def WatchBatch(self, request, context):
         """Streams every transition of every task of a batch, with counters in between, and ends with OK when
-        the batch is closed and all its tasks are terminal. Resume with the last `resume_token`. Streams end before that as
-        those of WatchTask do; the trailer `tidings-resume` then holds a resume token.
+        the batch is closed and all its tasks are terminal. Resume with the last `resume_token`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
