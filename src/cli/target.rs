@@ -170,10 +170,10 @@ impl Target {
         let Some(place) = place.and_then(|place| place.to_str().ok()) else {
             return;
         };
-        let field = |name| {
-            let fields = place.split(',').filter_map(|field| field.split_once('='));
-            let value = fields.filter(|field| field.0 == name).map(|field| field.1);
-            value.last()?.parse::<u64>().ok()
+        let field = |name: &str| {
+            let mut fields = place.split(',').filter_map(|field| field.split_once('='));
+            let (_, value) = fields.find(|field| field.0 == name)?;
+            value.parse::<u64>().ok()
         };
         if let Some(ended) =
             field("store_epoch").filter(|_| field("after_revision") == Some(*revision))

@@ -236,6 +236,7 @@ async fn watches_leave_a_server_that_drains_one_after_the_other() {
     world.hub.left().await;
     let left = drained.elapsed();
     assert!(left <= short().drain + TICK, "after {left:?}");
+    assert_eq!(world.hub.watchers(), 0);
     let mut tenths = [0; 10];
     for (end, at) in streams.join_all().await.into_iter().flatten() {
         assert!(
