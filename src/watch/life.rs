@@ -19,8 +19,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// Streams opened in one instant are not to end in one.
 const AGES: std::ops::RangeInclusive<f64> = 0.9..=1.1;
-/// The first part of the time to leave belongs to health: who asks it does not come back here.
-const LEAVES: std::ops::RangeInclusive<f64> = 0.1..=1.0;
+/// The first part of the time to leave belongs to health: who asks it does not come back here. At its end all have left.
+const LEAVES: std::ops::RangeInclusive<f64> = 0.1..=0.95;
 
 /// What a stream has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
