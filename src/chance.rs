@@ -1,6 +1,6 @@
 //! Chance: the one place that workers, watchers and the service draw from, so that a simulated run can be run again.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::RangeInclusive};
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -12,6 +12,11 @@ thread_local! {
 /// A number drawn uniformly from 0 up to, but not including, 1.
 pub fn unit() -> f64 {
     draw(|seeded| seeded.random()).unwrap_or_else(rand::random)
+}
+
+/// A number drawn uniformly between two others.
+pub fn within(range: RangeInclusive<f64>) -> f64 {
+    range.start() + unit() * (range.end() - range.start())
 }
 
 /// Any number, each as likely as the others.

@@ -19,12 +19,14 @@ use crate::{
         redis::{ConnectError, RedisStore},
     },
     upstream,
-    watch::Hub,
+    watch::{self, Hub},
     worker::{self, Registry, Worker},
 };
 
 /// What the workers may take beyond the grace to give back what outlasted it.
 const RELEASE_TIME: Duration = Duration::from_millis(500);
+/// Over how much time watches leave at most: long enough that ten thousand clients do not come back at once.
+const LONGEST_LEAVE: Duration = Duration::from_secs(2);
 /// After the workers have drained, how long open connections may take to close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
@@ -133,8 +135,8 @@ impl Server {
         )
     }
 
-    /// Serves until `shutdown`, then drains: health says NOT_SERVING, watches end with UNAVAILABLE, no task is started,
-    /// running ones finish within the grace or go back to the queue.
+    /// Serves until `shutdown`, then drains: health says NOT_SERVING, watches end with UNAVAILABLE one after the
+    /// other, no task is started, running ones finish within the grace or go back to the queue.
     ///
     /// # Errors
     /// The store has failed for good, or the gRPC side ended by itself.
@@ -142,7 +144,11 @@ impl Server {
         let draining = shutdown.child_token();
         let stop = CancellationToken::new();
         let background = TaskTracker::new();
-        let hub = Hub::new(self.store.clone(), draining.clone());
+        let hub = Hub::with(
+            self.store.clone(),
+            watch_config(&self.config),
+            draining.clone(),
+        );
         background.spawn(hub.clone().run(stop.clone()));
 
         let (ready, is_ready) = signal::channel(false);
@@ -155,7 +161,7 @@ impl Server {
 
         let service = Service::new(
             self.store.clone(),
-            hub,
+            hub.clone(),
             self.functions.clone(),
             service_config(&self.config),
             draining.clone(),
@@ -183,9 +189,8 @@ impl Server {
             () = self.failed.cancelled() => return Err(Error::StoreFailed),
             // It was not told to.
             ended = &mut grpc => return Ok(ended?),
-            () = drained(work, &draining, self.config.shutdown_grace) => {}
+            () = drained(work, &draining, self.config.shutdown_grace, &hub) => {}
         }
-        draining.cancel();
         stop.cancel();
         background.close();
         // Whoever does not end in time ends with the process; the connections are closed in time by themselves.
@@ -194,20 +199,36 @@ impl Server {
     }
 }
 
-/// Waits for the workers to end, after `draining` for no longer than the grace: a store that is away or a function
-/// that blocks must not hold the exit up. Leases bring back what was not committed.
-async fn drained(work: JoinHandle<()>, draining: &CancellationToken, grace: Duration) {
+/// Waits for the workers to end and for the watches to leave, after `draining` for no longer than the grace: a store
+/// that is away or a function that blocks must not hold the exit up. Leases bring back what was not committed.
+async fn drained(work: JoinHandle<()>, draining: &CancellationToken, grace: Duration, hub: &Hub) {
     let deadline = async {
         draining.cancelled().await;
         tokio::time::sleep(grace + RELEASE_TIME).await;
     };
-    tokio::select! {
-        ended = work => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "the workers ended badly");
+    let worked = async {
+        tokio::select! {
+            ended = work => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the workers ended badly");
+                }
             }
+            () = deadline => tracing::warn!("the grace is over and tasks are still held; leaving them to their leases"),
         }
-        () = deadline => tracing::warn!("the grace is over and tasks are still held; leaving them to their leases"),
+        draining.cancel();
+    };
+    let left = async {
+        draining.cancelled().await;
+        hub.left().await;
+    };
+    tokio::join!(worked, left);
+}
+
+/// Within the grace, because the connections are closed after it.
+fn watch_config(config: &Config) -> watch::Config {
+    watch::Config {
+        age: config.watch_age,
+        drain: LONGEST_LEAVE.min(config.shutdown_grace / 4),
     }
 }
 

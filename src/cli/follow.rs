@@ -9,7 +9,7 @@ use super::{
     connection::Session,
     error::{Error, message},
     output::Output,
-    pause::{Pauses, may_resume},
+    pause::{Pauses, is_of_age, may_resume},
     target::{Event, Target},
 };
 
@@ -87,13 +87,10 @@ impl Follow {
                 return Err(self.unreachable(&message(&status)));
             }
             let pause = pauses.after(&status);
-            self.output.note(&format!(
-                "lost the stream ({}); going on where it broke in {}",
-                message(&status),
-                humantime::format_duration(Duration::from_millis(
-                    u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
-                )),
-            ));
+            // A stream that has lived its time is nothing to worry anybody about.
+            if !is_of_age(&status) {
+                self.note(&status, pause);
+            }
             sleep(pause).await;
         }
     }
@@ -114,6 +111,15 @@ impl Follow {
             listener(event).map_err(Break::Stop)?;
         }
         Ok(())
+    }
+
+    fn note(&self, status: &Status, pause: Duration) {
+        let pause = Duration::from_millis(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        self.output.note(&format!(
+            "lost the stream ({}); going on where it broke in {}",
+            message(status),
+            humantime::format_duration(pause),
+        ));
     }
 
     fn unreachable(&self, reason: &str) -> Error {

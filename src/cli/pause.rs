@@ -48,6 +48,13 @@ pub(super) fn may_resume(status: &Status) -> bool {
         )
 }
 
+/// Whether a stream ended only because it had lived its time.
+pub(super) fn is_of_age(status: &Status) -> bool {
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.reason == "STREAM_AGE")
+}
+
 #[cfg(test)]
 mod tests {
     use tonic_types::ErrorDetails;

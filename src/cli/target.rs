@@ -8,6 +8,9 @@ use crate::proto::v1::{
     watch_batch_response, watch_task_response,
 };
 
+/// The trailer in which a stream that ended early says where to resume.
+const RESUME_TRAILER: &str = "tidings-resume";
+
 /// What a stream told.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
@@ -17,6 +20,8 @@ pub(super) enum Event {
     Progress(v1::BatchProgress),
     /// News of a task between transitions.
     Notice(v1::TaskNotice),
+    /// The store lost writes: what was told before may be undone, and what follows is the truth.
+    Reset,
     /// Only a sign of life.
     Alive,
 }
@@ -48,14 +53,47 @@ enum Message {
     Task(v1::WatchTaskResponse),
 }
 
+impl Message {
+    fn is_reset(&self) -> bool {
+        match self {
+            Message::Batch(message) => message.reset,
+            Message::Task(message) => message.reset,
+        }
+    }
+}
+
 /// Messages of either stream.
-pub(super) struct Messages(BoxStream<'static, Result<Message, Status>>);
+pub(super) struct Messages {
+    stream: BoxStream<'static, Result<Message, Status>>,
+    /// What came with a reset, to be told after it.
+    truth: Option<Event>,
+}
 
 impl Messages {
+    fn of(stream: BoxStream<'static, Result<Message, Status>>) -> Self {
+        let truth = None;
+        Messages { stream, truth }
+    }
+
     /// The next event; moves the target past it. None when the stream ended well.
     pub(super) async fn next(&mut self, target: &mut Target) -> Option<Result<Event, Status>> {
-        let message = self.0.next().await?;
-        Some(message.map(|message| target.advance(message)))
+        if let Some(truth) = self.truth.take() {
+            return Some(Ok(truth));
+        }
+        let message = match self.stream.next().await? {
+            Ok(message) => message,
+            Err(status) => {
+                target.resume_from(&status);
+                return Some(Err(status));
+            }
+        };
+        let is_reset = message.is_reset();
+        let event = target.advance(message);
+        if is_reset {
+            self.truth = Some(event);
+            return Some(Ok(Event::Reset));
+        }
+        Some(Ok(event))
     }
 }
 
@@ -90,7 +128,7 @@ impl Target {
         mut client: TaskServiceClient<Channel>,
         include_results: bool,
     ) -> Result<Messages, Status> {
-        Ok(Messages(match self {
+        Ok(Messages::of(match self {
             Target::Batch { id, resume_token } => client
                 .watch_batch(WatchBatchRequest {
                     batch_id: id.clone(),
@@ -117,6 +155,31 @@ impl Target {
                 .map(|message| message.map(Message::Task))
                 .boxed(),
         }))
+    }
+
+    /// Takes over the epoch in which a task's stream has ended: it may be later than that of its last message. Of
+    /// another revision it says nothing. A batch's last token says it all.
+    fn resume_from(&mut self, status: &Status) {
+        let Target::Task {
+            revision, epoch, ..
+        } = self
+        else {
+            return;
+        };
+        let place = status.metadata().get(RESUME_TRAILER);
+        let Some(place) = place.and_then(|place| place.to_str().ok()) else {
+            return;
+        };
+        let field = |name: &str| {
+            let mut fields = place.split(',').filter_map(|field| field.split_once('='));
+            let (_, value) = fields.find(|field| field.0 == name)?;
+            value.parse::<u64>().ok()
+        };
+        if let Some(ended) =
+            field("store_epoch").filter(|_| field("after_revision") == Some(*revision))
+        {
+            *epoch = ended;
+        }
     }
 
     fn advance(&mut self, message: Message) -> Event {
@@ -164,7 +227,7 @@ mod tests {
         for token in ["t1", ""] {
             batch.advance(Message::Batch(v1::WatchBatchResponse {
                 resume_token: token.to_owned(),
-                event: None,
+                ..v1::WatchBatchResponse::default()
             }));
         }
         assert!(matches!(batch, Target::Batch { resume_token, .. } if resume_token == "t1"));
@@ -187,5 +250,30 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn a_task_goes_on_in_the_epoch_that_the_end_of_its_stream_says() {
+        let mut task = Target::Task {
+            id: "t".to_owned(),
+            revision: 3,
+            epoch: 1,
+        };
+        let mut end = |place: &'static str| {
+            let mut status = Status::unavailable("the stream has lived its time");
+            let place = tonic::metadata::MetadataValue::from_static(place);
+            status.metadata_mut().insert(RESUME_TRAILER, place);
+            task.resume_from(&status);
+            task.resume_from(&Status::unavailable("gone"));
+            match task {
+                Target::Task {
+                    revision, epoch, ..
+                } => (revision, epoch),
+                Target::Batch { .. } => unreachable!(),
+            }
+        };
+        assert_eq!(end("after_revision=3,store_epoch=2,later=x"), (3, 2));
+        assert_eq!(end("after_revision=4,store_epoch=5"), (3, 2));
+        assert_eq!(end("nonsense"), (3, 2));
     }
 }

@@ -167,6 +167,15 @@ fn show(event: &Event, output: &Output, results: bool) -> Result<(), Error> {
         Event::Progress(progress) if output.is_json() => {
             output.line(&serde_json::json!({"progress": json::progress(progress)}).to_string())
         }
+        Event::Reset if output.is_json() => {
+            output.line(&serde_json::json!({"reset": true}).to_string())
+        }
+        Event::Reset => {
+            output.note(
+                "the store lost writes in a failover: what was told before may be undone, what follows is the truth",
+            );
+            Ok(())
+        }
         Event::Progress(_) | Event::Alive => Ok(()),
     }
 }

@@ -121,8 +121,10 @@ keys! {
     CONNECTION_REQUEST_TIMEOUT = file_only("connection.request_timeout", "1m");
     /// How old a connection becomes before it is told to go.
     CONNECTION_MAX_AGE = file_only("connection.max_age", "30m");
-    /// How long it may stay after that.
-    CONNECTION_AGE_GRACE = file_only("connection.age_grace", "5m");
+    /// How long it may stay after that: a watch opened just before lives to its own end.
+    CONNECTION_AGE_GRACE = file_only("connection.age_grace", "12m");
+    /// How long a watch's stream lives.
+    LIMITS_WATCH_AGE = file_only("limits.watch_age", "10m");
     /// Log filter.
     LOG_FILTER = everywhere("log.filter", "TIDINGS_LOG", "--log", "info");
     /// How a log line looks.

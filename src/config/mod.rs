@@ -36,6 +36,8 @@ use crate::{service::Limits, upstream::Config as UpstreamConfig};
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
 /// The longest lease and grace: a task held back longer than this by a dead worker is a mistake.
 pub const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// The shortest life of a watch's stream: below it coming back would crowd out the news.
+pub const MIN_WATCH_AGE: Duration = Duration::from_secs(1);
 /// The longest retention, the same that a task may ask for.
 pub const MAX_RETENTION: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The highest ceiling of upstream calls in flight per process.
@@ -70,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// What the gRPC server bears.
     pub transport: TransportConfig,
+    /// How long a watch's stream lives, a tenth more or less.
+    pub watch_age: Duration,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -122,6 +126,9 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
     let reflection = layers.read(&key::REFLECTION, faults, value::switch);
     let limits = limits::read(layers, faults);
     let transport = transport::read(layers, faults, limits.as_ref());
+    let watch_age = layers.read(&key::LIMITS_WATCH_AGE, faults, |text| {
+        value::duration(text, MIN_WATCH_AGE, MAX_PAUSE)
+    });
     let log = log::read(layers, faults);
     let (status_retention, result_retention) = retentions?;
     Some(Config {
@@ -138,6 +145,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         reflection: reflection?,
         limits: limits?,
         transport: transport?,
+        watch_age: watch_age?,
         log: log?,
     })
 }

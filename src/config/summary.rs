@@ -39,6 +39,7 @@ impl Config {
         entries.extend(limits(&self.limits));
         entries.extend(self.transport.entries());
         entries.extend([
+            (key::LIMITS_WATCH_AGE.path, length(self.watch_age)),
             (key::LOG_FILTER.path, self.log.filter.clone()),
             (key::LOG_FORMAT.path, self.log.format.word().to_owned()),
         ]);

@@ -31,8 +31,13 @@ pub(super) async fn run(
 ) {
     let mut told = false;
     loop {
-        let stats = tokio::time::timeout(TIMEOUT, store.stats()).await;
-        let serving = matches!(stats, Ok(Ok(_))) && !draining.is_cancelled();
+        // Nothing is asked on the way out: the watches wait for this before they leave.
+        let serving = !draining.is_cancelled()
+            && matches!(
+                tokio::time::timeout(TIMEOUT, store.stats()).await,
+                Ok(Ok(_))
+            )
+            && !draining.is_cancelled();
         if serving != told {
             told = serving;
             tell(&reporter, &ready, serving).await;

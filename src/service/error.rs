@@ -1,11 +1,14 @@
 //! The one table from errors to gRPC statuses, with google.rpc details.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use crate::{store, watch};
+use crate::{
+    store,
+    watch::{self, Resume},
+};
 
 /// The compiled descriptors of the google.rpc messages that errors carry, for reflection.
 pub const DETAIL_DESCRIPTORS: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
@@ -13,10 +16,14 @@ pub const DETAIL_DESCRIPTORS: &[u8] = tonic_types::pb::FILE_DESCRIPTOR_SET;
 const DOMAIN: &str = "tidings.dev";
 /// A store that is away is mostly back within seconds.
 const STORE_RETRY: Duration = Duration::from_secs(1);
-/// A draining server is about to be replaced.
-const DRAIN_RETRY: Duration = Duration::from_secs(1);
 /// A server at a limit has room again as soon as calls end.
 const LOAD_RETRY: Duration = Duration::from_secs(1);
+/// A draining server is about to be replaced. Its clients are told different times, so as not to come back at once.
+const DRAIN_RETRY: Range<Duration> = Duration::from_millis(250)..Duration::from_millis(1_250);
+/// The server of a stream that has lived its time is there.
+const AGE_RETRY: Range<Duration> = Duration::from_millis(10)..Duration::from_millis(500);
+/// The trailer that says where to resume a watch.
+const RESUME_TRAILER: &str = "tidings-resume";
 /// A full store needs time to drain.
 const FULL_RETRY: Duration = Duration::from_secs(10);
 /// Details travel in a header, which proxies bound at a few KiB.
@@ -58,7 +65,7 @@ pub(super) fn draining() -> Status {
     unavailable(
         "this server is shutting down; try again, on another replica if there is one",
         "DRAINING",
-        DRAIN_RETRY,
+        rand::random_range(DRAIN_RETRY),
     )
 }
 
@@ -151,8 +158,8 @@ pub(super) fn from_store(error: store::Error) -> Status {
     }
 }
 
-/// A watch's error.
-pub(super) fn from_watch(error: watch::Error) -> Status {
+/// A watch's error; `place` says how its clients write down where to resume.
+pub(super) fn from_watch(error: watch::Error, place: impl Fn(Resume) -> String) -> Status {
     match error {
         watch::Error::NoSuchTask(id) => not_found("task", id),
         watch::Error::Expired(id) => {
@@ -161,14 +168,49 @@ pub(super) fn from_watch(error: watch::Error) -> Status {
             let message = format!("task {id} is past its retention and no longer kept");
             Status::with_error_details(Code::NotFound, message, details)
         }
+        watch::Error::TaskLost(id) => lost("task", id),
+        watch::Error::BatchLost(id) => lost("batch", id),
         watch::Error::Beyond { asked, last } => Status::with_error_details(
             Code::OutOfRange,
             format!("cannot resume after {asked}: the last one is {last}"),
             reason("BEYOND_THE_LAST"),
         ),
-        watch::Error::Draining => draining(),
+        watch::Error::EpochBeyond { asked, present } => Status::with_error_details(
+            Code::OutOfRange,
+            format!(
+                "cannot resume from store epoch {asked}: the store is in epoch {present};                  check which server it came from"
+            ),
+            reason("BEYOND_THE_LAST"),
+        ),
+        watch::Error::Draining(resume) => with_resume(draining(), &place(resume)),
+        watch::Error::Aged(resume) => {
+            let ended = unavailable(
+                "the stream has lived its time; watch again from where it ended",
+                "STREAM_AGE",
+                rand::random_range(AGE_RETRY),
+            );
+            with_resume(ended, &place(resume))
+        }
         watch::Error::Store(error) => from_store(error),
     }
+}
+
+/// There was such a thing, and the store lost it.
+fn lost(kind: &str, id: impl ToString) -> Status {
+    let id = id.to_string();
+    let message = format!(
+        "the store lost {kind} {id} in a failover; submit it again with the same idempotency key"
+    );
+    let mut details = reason("DATA_LOSS");
+    details.set_resource_info(kind, id, "", "lost in a failover");
+    Status::with_error_details(Code::NotFound, message, details)
+}
+
+fn with_resume(mut status: Status, place: &str) -> Status {
+    if let Ok(place) = place.parse() {
+        status.metadata_mut().insert(RESUME_TRAILER, place);
+    }
+    status
 }
 
 fn unavailable(message: &str, why: &str, retry: Duration) -> Status {

@@ -14,8 +14,9 @@ use crate::{
     },
     store::{Moved, Store},
     watch::{
+        Resume,
         batch::{self, Event as BatchEvent},
-        task::{self, Event as TaskEvent, Resume},
+        task::{self, Event as TaskEvent},
     },
 };
 
@@ -36,14 +37,15 @@ impl Service {
             epoch: u32::try_from(request.store_epoch)
                 .map_err(|_| error::invalid_field("store_epoch", "no epoch is that large"))?,
         };
+        let refused = |error| error::from_watch(error, place_of_task);
         let events = task::watch(self.hub.clone(), id, resume)
             .await
-            .map_err(error::from_watch)?;
+            .map_err(refused)?;
         let store = self.store.clone();
         let told = events.map(move |event| {
             event
                 .map(|event| tell_task(&request.task_id, event, store.as_ref()))
-                .map_err(error::from_watch)
+                .map_err(refused)
         });
         Ok(Box::pin(told))
     }
@@ -53,26 +55,33 @@ impl Service {
         request: WatchBatchRequest,
     ) -> Result<BoxStream<WatchBatchResponse>, Status> {
         let id = validate::batch_id(&request.batch_id)?;
-        let position = match request.resume_token.as_str() {
-            "" => 0,
-            text => token::position(id, text).ok_or_else(|| {
+        let resume = match request.resume_token.as_str() {
+            "" => Resume::default(),
+            text => token::resumed(id, text).ok_or_else(|| {
                 error::invalid_field(
                     "resume_token",
                     "not a token of this batch's watch; pass the last one received, or none",
                 )
             })?,
         };
-        let events = batch::watch(self.hub.clone(), id, position)
+        let refused = move |error| error::from_watch(error, |resume| token::resume(id, resume));
+        let events = batch::watch(self.hub.clone(), id, resume)
             .await
-            .map_err(error::from_watch)?;
+            .map_err(refused)?;
         let store = self.store.clone();
         let told = events.map(move |event| {
             event
                 .map(|event| tell_batch(id, event, request.include_results, &store))
-                .map_err(error::from_watch)
+                .map_err(refused)
         });
         Ok(Box::pin(told))
     }
+}
+
+/// The fields of a request that resumes a task's watch.
+fn place_of_task(resume: Resume) -> String {
+    let Resume { after, epoch } = resume;
+    format!("after_revision={after},store_epoch={epoch}")
 }
 
 fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse {
@@ -116,12 +125,13 @@ fn tell_batch(
     results: bool,
     store: &Arc<dyn Store>,
 ) -> WatchBatchResponse {
-    let (event, position) = match event {
+    let resume = event.resume();
+    let mut was_reset = false;
+    let event = match event {
         BatchEvent::Moved {
-            entry,
-            task,
-            position,
+            entry, task, reset, ..
         } => {
+            was_reset = reset;
             let told = match task {
                 Some(task) => {
                     let view = convert::View {
@@ -134,33 +144,34 @@ fn tell_batch(
                     fit(&mut told, MAX_REPLY);
                     told
                 }
-                None => removed(id, &entry),
+                None => removed(id, &entry, resume.epoch),
             };
-            (watch_batch_response::Event::Task(told), position)
+            watch_batch_response::Event::Task(told)
         }
-        BatchEvent::Progress { batch, position } => {
-            let progress = convert::batch_progress(&batch);
-            (watch_batch_response::Event::Progress(progress), position)
+        BatchEvent::Progress { batch, reset, .. } => {
+            was_reset = reset;
+            watch_batch_response::Event::Progress(convert::batch_progress(&batch))
         }
-        BatchEvent::Heartbeat { time, position } => {
+        BatchEvent::Heartbeat { time, .. } => {
             let time = Some(convert::timestamp(time));
-            let beat = watch_batch_response::Event::Heartbeat(Heartbeat { time });
-            (beat, position)
+            watch_batch_response::Event::Heartbeat(Heartbeat { time })
         }
     };
     WatchBatchResponse {
         event: Some(event),
-        resume_token: token::resume(id, position),
+        resume_token: token::resume(id, resume),
+        reset: was_reset,
     }
 }
 
 /// What the log still knows of a task that is past its retention.
-fn removed(batch: BatchId, entry: &Moved) -> v1::Task {
+fn removed(batch: BatchId, entry: &Moved, epoch: u32) -> v1::Task {
     v1::Task {
         id: entry.task.to_string(),
         batch_id: batch.to_string(),
         status: entry.status as i32,
         revision: entry.revision,
+        store_epoch: u64::from(epoch),
         compacted: true,
         ..v1::Task::default()
     }

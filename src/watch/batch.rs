@@ -2,15 +2,17 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     sync::Arc,
 };
 
 use futures::{Stream, stream};
-use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Error, HEARTBEAT, Retry,
+    Error, Resume,
     hub::{Hub, Place},
+    life::{Life, Turn},
+    light, stale,
 };
 use crate::{
     clock::Timestamp,
@@ -18,14 +20,14 @@ use crate::{
     store::{self, Log, Lookup, Moved},
 };
 
-/// Log entries read at once, at first and at most. With what they weigh they bound what a watcher that has stopped
-/// reading holds in memory.
+/// Log entries read at once, at first and at most.
 const FIRST_PAGE: usize = 16;
-const LARGEST_PAGE: usize = 128;
-/// A page of tasks heavier than this is followed by a shorter one.
-const HEAVY_PAGE: usize = 256 << 10;
+const LARGEST_PAGE: usize = 64;
+/// A page ends with the task that makes it this heavy. Together they bound what a watcher that has stopped reading
+/// holds in memory.
+const HEAVY_PAGE: usize = 64 << 10;
 
-/// What a watcher of a batch is told.
+/// What a watcher of a batch is told, and where to resume after it.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A transition of one task.
@@ -34,50 +36,79 @@ pub enum Event {
         entry: Moved,
         /// The task as it is now; none when it is past its retention.
         task: Option<Arc<Task>>,
-        /// Where to resume after this event.
-        position: u64,
+        /// The store lost writes; forget what was told before, everything follows anew.
+        reset: bool,
+        /// Where to resume.
+        resume: Resume,
     },
     /// The batch as it is now.
     Progress {
         /// The batch.
         batch: Box<Batch>,
-        /// Where to resume after this event.
-        position: u64,
+        /// The store lost writes; forget what was told before, everything follows anew.
+        reset: bool,
+        /// Where to resume.
+        resume: Resume,
     },
     /// Nothing happened.
     Heartbeat {
         /// The time.
         time: Timestamp,
-        /// Where to resume after this event.
-        position: u64,
+        /// Where to resume.
+        resume: Resume,
     },
 }
 
-/// Streams a batch's transitions from `position` of its log on, then live, and ends when the batch is done.
+impl Event {
+    /// Where to resume after it.
+    pub fn resume(&self) -> Resume {
+        match self {
+            Event::Moved { resume, .. }
+            | Event::Progress { resume, .. }
+            | Event::Heartbeat { resume, .. } => *resume,
+        }
+    }
+}
+
+/// Streams a batch's transitions from `resume` on, then live, and ends when the batch is done.
 ///
 /// # Errors
-/// Before the stream begins: no such batch, or `position` lies beyond the log.
+/// Before the stream begins: no such batch, or `resume` lies beyond the log.
 pub async fn watch(
     hub: Arc<Hub>,
     id: BatchId,
-    position: u64,
+    resume: Resume,
 ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_batch(id);
-    let log = read(&hub, id, position, FIRST_PAGE).await?;
+    let log = match hub.store.log(id, resume.after, FIRST_PAGE).await? {
+        Some(log) => log,
+        None if is_outlived(resume, &hub) => return Err(Error::BatchLost(id)),
+        None => return Err(store::Error::NoSuchBatch(id).into()),
+    };
+    if resume.epoch > log.epoch {
+        return Err(Error::EpochBeyond {
+            asked: resume.epoch,
+            present: log.epoch,
+        });
+    }
     let mut watcher = Watcher {
         id,
         place,
-        position,
-        told: None,
+        life: Life::new(&hub),
+        at: resume,
+        told: resume,
+        counters: None,
+        owes_reset: false,
         ready: VecDeque::new(),
         behind: false,
         page: FIRST_PAGE,
         ended: false,
-        beat: Instant::now() + HEARTBEAT,
         hub,
     };
-    watcher.tell(log).await?;
+    if let Err(error) = watcher.tell(log).await {
+        watcher.life.failed(error)?;
+    }
     Ok(stream::unfold(watcher, |mut watcher| async {
         let event = watcher.next().await?;
         watcher.ended |= event.is_err();
@@ -85,123 +116,168 @@ pub async fn watch(
     }))
 }
 
-async fn read(hub: &Hub, id: BatchId, position: u64, page: usize) -> Result<Log, Error> {
-    let log = hub.store.log(id, position, page).await?;
-    log.ok_or(Error::Store(store::Error::NoSuchBatch(id)))
+/// Whether the store has lost writes since `resume`.
+fn is_outlived(resume: Resume, hub: &Hub) -> bool {
+    resume.epoch != 0 && resume.epoch < hub.store.info().epoch
 }
 
 struct Watcher {
     hub: Arc<Hub>,
     id: BatchId,
     place: Place<BatchId>,
-    position: u64,
-    told: Option<Batch>,
+    life: Life,
+    /// Where to read on.
+    at: Resume,
+    /// Where to resume after what was told. It stays in the old epoch until the reset has been told.
+    told: Resume,
+    /// The counters last told.
+    counters: Option<Batch>,
+    /// The store lost writes, and the watcher does not know yet.
+    owes_reset: bool,
     ready: VecDeque<Event>,
     /// The log went on past the page last read.
     behind: bool,
     page: usize,
     ended: bool,
-    beat: Instant,
 }
 
 impl Watcher {
     async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.beat = Instant::now() + HEARTBEAT;
+                self.life.told();
+                self.told = event.resume();
                 return Some(Ok(event));
             }
             if self.ended {
                 return None;
             }
-            if !self.behind {
-                tokio::select! {
-                    biased;
-                    () = self.hub.draining.cancelled() => return Some(Err(Error::Draining)),
-                    () = self.place.slot.news() => {}
-                    () = sleep_until(self.beat) => {
-                        let (time, position) = (self.hub.store.now(), self.position);
-                        self.ready.push_back(Event::Heartbeat { time, position });
-                        continue;
+            let turn = self.life.turn(&self.hub, &self.place.slot, self.behind);
+            match turn.await {
+                Turn::Look => {
+                    if let Err(error) = self.look().await {
+                        return Some(Err(error));
                     }
                 }
-            }
-            if let Err(error) = self.look().await {
-                return Some(Err(error));
+                Turn::Beat => self.ready.push_back(Event::Heartbeat {
+                    time: self.hub.store.now(),
+                    resume: self.told,
+                }),
+                Turn::Aged => return Some(Err(Error::Aged(self.told))),
+                Turn::Leave => return Some(Err(Error::Draining(self.told))),
             }
         }
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        let mut retry = Retry::default();
-        loop {
-            let looked = match read(&self.hub, self.id, self.position, self.page).await {
-                Ok(log) => self.tell(log).await,
-                Err(error) => Err(error),
-            };
-            match looked {
-                Ok(()) => return Ok(()),
-                Err(Error::Store(error)) => retry.after(error, &self.hub.draining).await?,
-                Err(error) => return Err(error),
+        let looked = match self.read().await {
+            Ok(log) => self.tell(log).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(()) => {
+                self.life.answered();
+                Ok(())
             }
+            Err(error) => self.life.failed(error),
         }
+    }
+
+    async fn read(&self) -> Result<Log, Error> {
+        let read = self.hub.store.log(self.id, self.at.after, self.page);
+        // A batch that is not done is removed by nobody.
+        let was_done = self.counters.as_ref().is_some_and(Batch::is_done);
+        read.await?.ok_or(if was_done {
+            store::Error::NoSuchBatch(self.id).into()
+        } else {
+            Error::BatchLost(self.id)
+        })
     }
 
     /// Tells a page of the log, and the counters once the end is reached.
     async fn tell(&mut self, log: Log) -> Result<(), Error> {
-        if self.position > log.end {
-            // The store has lost writes. What was told cannot be taken back; the watcher has to begin anew.
+        if log.epoch < self.at.epoch {
+            return Err(stale());
+        }
+        if log.epoch > self.at.epoch && self.begin_anew(log.epoch) {
+            return Ok(());
+        }
+        if self.at.after > log.end {
             return Err(Error::Beyond {
-                asked: self.position,
+                asked: self.at.after,
                 last: log.end,
             });
         }
         let tasks = self.tasks(&log.entries).await?;
-        let is_undone = |entry: &Moved| {
+        let undone = |entry: &Moved| {
             let task = tasks.get(&entry.task);
-            task.is_some_and(|task| task.revision() < entry.revision)
+            task.is_some_and(|task| task.epoch > log.epoch || task.revision() < entry.revision)
         };
-        if log.entries.iter().any(is_undone) {
-            // The writes were lost between the two reads: this page of the log tells what did not happen.
-            return Err(Error::Beyond {
-                asked: self.position + log.entries.len() as u64,
-                last: self.position,
+        if log.entries.iter().any(undone) {
+            // Writes were lost between the two reads.
+            return Err(stale());
+        }
+        self.tell_page(&log.entries, &tasks);
+        self.behind = self.at.after < log.end;
+        if self.behind {
+            return Ok(());
+        }
+        self.ended = log.batch.is_done();
+        if self.counters.as_ref() != Some(&log.batch) {
+            self.counters = Some(log.batch.clone());
+            self.ready.push_back(Event::Progress {
+                batch: Box::new(log.batch),
+                reset: mem::take(&mut self.owes_reset),
+                resume: self.at,
             });
         }
-        let weight: usize = tasks.values().map(|task| task.weight()).sum();
-        self.page = if weight > HEAVY_PAGE {
-            (self.page / 2).max(1)
-        } else {
-            (self.page * 2).min(LARGEST_PAGE)
-        };
+        Ok(())
+    }
+
+    /// Takes note of a higher epoch. Answers whether the log has to be read from its beginning: which of the entries
+    /// told are still there cannot be seen from where the watcher is.
+    fn begin_anew(&mut self, epoch: u32) -> bool {
+        let was_told = self.at.epoch != 0 && (self.told.after > 0 || self.counters.is_some());
+        if !was_told && !self.owes_reset {
+            self.at.epoch = epoch;
+            self.told = self.at;
+            return false;
+        }
+        self.owes_reset = true;
+        self.counters = None;
+        self.at = Resume { after: 0, epoch };
+        self.behind = true;
+        true
+    }
+
+    fn tell_page(&mut self, entries: &[Moved], tasks: &HashMap<TaskId, Arc<Task>>) {
         let now = self.hub.store.now();
-        for entry in log.entries {
-            self.position += 1;
+        let mut weight = 0;
+        for entry in entries {
+            if weight >= HEAVY_PAGE {
+                // The rest is read again, in shorter pages.
+                self.page = (self.page / 2).max(1);
+                return;
+            }
+            self.at.after += 1;
             let task = tasks.get(&entry.task).cloned();
             let is_past =
                 |task: &Arc<Task>| task.is_compacted(now) && entry.revision != task.revision();
             if task.as_ref().is_some_and(is_past) {
                 continue;
             }
+            // Held twice so far: here and by the page. Only the first entry of a task weighs.
+            if let Some(task) = task.as_ref().filter(|task| Arc::strong_count(task) == 2) {
+                weight += task.weight();
+            }
             self.ready.push_back(Event::Moved {
                 task,
-                entry,
-                position: self.position,
+                entry: *entry,
+                reset: mem::take(&mut self.owes_reset),
+                resume: self.at,
             });
         }
-        self.behind = self.position < log.end;
-        if self.behind {
-            return Ok(());
-        }
-        self.ended = log.batch.is_done();
-        if self.told.as_ref() != Some(&log.batch) {
-            self.told = Some(log.batch.clone());
-            self.ready.push_back(Event::Progress {
-                batch: Box::new(log.batch),
-                position: self.position,
-            });
-        }
-        Ok(())
+        self.page = (self.page * 2).min(LARGEST_PAGE);
     }
 
     async fn tasks(&self, entries: &[Moved]) -> Result<HashMap<TaskId, Arc<Task>>, Error> {
@@ -213,7 +289,7 @@ impl Watcher {
         for (id, lookup) in ids.into_iter().zip(lookups) {
             match lookup {
                 Lookup::Found(task) => {
-                    tasks.insert(id, Arc::from(task));
+                    tasks.insert(id, light(*task));
                 }
                 Lookup::Missing | Lookup::Expired => {}
                 Lookup::Fault(fault) => {

@@ -4,31 +4,45 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{reader::Reader, slot::Slot};
+use super::{Config, reader::Reader, slot::Slot};
 use crate::{
     model::{BatchId, TaskId},
     store::{Change, Store},
 };
+
+/// How often it is counted who has not left yet. The count costs a lock and a walk over all places.
+const LEFT_EVERY: Duration = Duration::from_millis(20);
 
 /// Tells watchers when to look.
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     pub(super) reader: Reader,
     pub(super) draining: CancellationToken,
+    pub(super) config: Config,
     tasks: Table<TaskId>,
     batches: Table<BatchId>,
 }
 
 impl Hub {
-    /// A hub on `store`. Streams end with [`super::Error::Draining`] when `draining` is cancelled.
+    /// A hub on `store` whose streams live as long as is usual.
     pub fn new(store: Arc<dyn Store>, draining: CancellationToken) -> Arc<Self> {
+        Self::with(store, Config::default(), draining)
+    }
+
+    /// A hub on `store`. Streams end with [`super::Error::Draining`] when `draining` is cancelled.
+    pub fn with(store: Arc<dyn Store>, config: Config, draining: CancellationToken) -> Arc<Self> {
         Arc::new(Hub {
+            config,
             reader: Reader::new(store.clone()),
             store,
             draining,
@@ -62,6 +76,15 @@ impl Hub {
     /// Streams open now.
     pub fn watchers(&self) -> usize {
         self.tasks.len() + self.batches.len()
+    }
+
+    /// Waits until every stream has left a server that goes, and no longer than that takes where somebody reads. To be
+    /// asked when `draining` is cancelled.
+    pub async fn left(&self) {
+        let over = Instant::now() + self.config.drain;
+        while self.watchers() > 0 && Instant::now() < over {
+            sleep(LEFT_EVERY).await;
+        }
     }
 
     pub(super) fn watch_task(self: &Arc<Self>, id: TaskId) -> Place<TaskId> {

@@ -2,31 +2,58 @@
 //! watcher ([`task`], [`batch`]).
 //!
 //! Subscribe first, then read, then wait. A change only says "look"; what is told comes from the record, in order
-//! of its revisions. A watcher that does not read costs its place in a table and nothing else: nothing is queued for it.
+//! of its revisions. A watcher that does not read costs its place in a table and at most one page of what it is to be
+//! told: nothing is queued for it.
+//!
+//! A store that lost writes says so with a higher epoch. A stream goes on as if nothing had been when what it told is
+//! still there, and begins anew with a `reset` when it is not.
 
 pub mod batch;
 pub mod hub;
+mod life;
 mod reader;
 mod slot;
 mod sync;
 pub mod task;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
-
-use crate::{chance, model::TaskId, store};
+use crate::{
+    model::{BatchId, Task, TaskId, Work},
+    store,
+};
 
 pub use hub::Hub;
 
 /// An idle stream shows that it lives; service meshes cut streams that are silent for a minute.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
-/// How long a stream outlasts a store that is away before it asks its watcher to come back.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// First pause before the store is asked again.
-const RETRY: Duration = Duration::from_millis(100);
-/// Longest pause before the store is asked again.
-const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// How long streams live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// After this, a tenth more or less, a stream ends and says where to resume: better than to be cut by a proxy.
+    pub age: Duration,
+    /// Over how much time the streams end when the server goes, so that their watchers do not come back all at once.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            age: Duration::from_secs(600),
+            drain: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Where a watcher begins, or goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// The last revision of a task, or the last position of a batch's log, that was told; 0 for none.
+    pub after: u64,
+    /// The store's epoch at that time; 0 for unknown.
+    pub epoch: u32,
+}
 
 /// Why a stream ended without its last event.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +64,12 @@ pub enum Error {
     /// The task is past its retention.
     #[error("read task {0}: it is past its retention")]
     Expired(TaskId),
+    /// The task was there, and the store lost it.
+    #[error("find task {0} again: the store lost it")]
+    TaskLost(TaskId),
+    /// The batch was there, and the store lost it.
+    #[error("find batch {0} again: the store lost it")]
+    BatchLost(BatchId),
     /// The watcher claims to have seen what has not happened.
     #[error("resume after {asked}: the last is {last}")]
     Beyond {
@@ -45,39 +78,35 @@ pub enum Error {
         /// Where the truth ends.
         last: u64,
     },
+    /// The watcher claims to come from an epoch that has not begun.
+    #[error("resume from store epoch {asked}: the store is in epoch {present}")]
+    EpochBeyond {
+        /// The watcher's epoch.
+        asked: u32,
+        /// The store's epoch.
+        present: u32,
+    },
     /// This process shuts down; the watcher may resume at once on another.
     #[error("go on: this server is shutting down")]
-    Draining,
+    Draining(Resume),
+    /// The stream has lived its time; the watcher may resume at once.
+    #[error("go on: the stream has lived its time")]
+    Aged(Resume),
     /// The store failed.
     #[error("{0}")]
     Store(#[from] store::Error),
 }
 
-/// Pauses between reads of a store that is away.
-#[derive(Debug, Default)]
-struct Retry {
-    tries: u32,
-    spent: Duration,
+/// An answer from before what was told. A store that has been replaced may give it until it knows.
+fn stale() -> Error {
+    Error::Store(store::Error::Unavailable(
+        "its answers do not fit what it said before".to_owned(),
+    ))
 }
 
-impl Retry {
-    /// Waits, or gives the error back when patience is over or trying again is no use. Nobody waits for a store on a
-    /// server that goes: its watcher is to resume on another.
-    async fn after(
-        &mut self,
-        error: store::Error,
-        draining: &CancellationToken,
-    ) -> Result<(), Error> {
-        if self.spent >= PATIENCE || !matches!(error, store::Error::Unavailable(_)) {
-            return Err(error.into());
-        }
-        let pause = (RETRY * 2u32.saturating_pow(self.tries)).min(LONGEST_RETRY);
-        self.tries += 1;
-        self.spent += pause;
-        tokio::select! {
-            biased;
-            () = draining.cancelled() => Err(Error::Draining),
-            () = tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * chance::unit())) => Ok(()),
-        }
-    }
+/// A task as a watcher holds it: without its input, which is not told and may be large.
+fn light(mut task: Task) -> Arc<Task> {
+    let text = String::new();
+    Arc::make_mut(&mut task.spec).work = Work::Prompt { text };
+    Arc::new(task)
 }

@@ -3,17 +3,20 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures::{Stream, stream};
-use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Error, HEARTBEAT, Retry,
+    Error,
     hub::{Hub, Place},
+    life::{Life, Turn},
+    light, stale,
 };
 use crate::{
     clock::Timestamp,
-    model::{Status, Task, TaskId},
+    model::{Status, Task, TaskId, Transition},
     store::{self, Lookup},
 };
+
+pub use super::Resume;
 
 /// What a watcher of a task is told.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ pub enum Event {
         revision: u64,
         /// Revisions before this one are past their retention.
         compacted: bool,
-        /// The store lost writes; forget what was told before.
+        /// The store lost what was told before; this is the truth.
         reset: bool,
     },
     /// Progress without a transition.
@@ -41,15 +44,6 @@ pub enum Event {
     },
 }
 
-/// Where a watcher wants to begin.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Resume {
-    /// The last revision received; 0 for none.
-    pub after: u64,
-    /// The epoch of that revision; 0 for unknown.
-    pub epoch: u32,
-}
-
 /// Streams a task's transitions after `resume`, then live, and ends after the terminal one.
 ///
 /// # Errors
@@ -61,28 +55,25 @@ pub async fn watch(
 ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_task(id);
-    let task = read(&hub, id).await?;
+    let task = match read(&hub, id).await {
+        Err(Error::NoSuchTask(id)) if is_outlived(resume, &hub) => Err(Error::TaskLost(id)),
+        read => read,
+    }?;
     let mut watcher = Watcher {
         id,
         place,
-        told: resume.after,
-        epoch: task.epoch,
+        life: Life::new(&hub),
+        at: Resume {
+            after: resume.after,
+            epoch: task.epoch,
+        },
+        last: None,
         progress: 0,
         ready: VecDeque::new(),
         ended: false,
-        beat: Instant::now() + HEARTBEAT,
         hub,
     };
-    if resume.epoch != 0 && resume.epoch != task.epoch {
-        watcher.reset(task);
-    } else if resume.after > task.revision() {
-        return Err(Error::Beyond {
-            asked: resume.after,
-            last: task.revision(),
-        });
-    } else {
-        watcher.tell(task);
-    }
+    watcher.begin(resume, task)?;
     Ok(stream::unfold(watcher, |mut watcher| async {
         let event = watcher.next().await?;
         watcher.ended |= event.is_err();
@@ -92,47 +83,77 @@ pub async fn watch(
 
 async fn read(hub: &Hub, id: TaskId) -> Result<Arc<Task>, Error> {
     match hub.reader.read(id).await? {
-        Lookup::Found(task) => Ok(Arc::from(task)),
+        Lookup::Found(task) => Ok(light(*task)),
         Lookup::Missing => Err(Error::NoSuchTask(id)),
         Lookup::Expired => Err(Error::Expired(id)),
         Lookup::Fault(fault) => Err(store::Error::Corrupt(fault).into()),
     }
 }
 
+/// Whether the store has lost writes since `resume`.
+fn is_outlived(resume: Resume, hub: &Hub) -> bool {
+    resume.after > 0 && resume.epoch != 0 && resume.epoch < hub.store.info().epoch
+}
+
 struct Watcher {
     hub: Arc<Hub>,
     id: TaskId,
     place: Place<TaskId>,
-    told: u64,
-    epoch: u32,
+    life: Life,
+    /// Where to resume after what was told or is ready to be.
+    at: Resume,
+    /// The transition at that place, as it was told; none when nothing was.
+    last: Option<Transition>,
     progress: u8,
     ready: VecDeque<Event>,
     ended: bool,
-    beat: Instant,
 }
 
 impl Watcher {
+    /// Tells what the watcher that comes from `resume` does not know.
+    fn begin(&mut self, resume: Resume, task: Arc<Task>) -> Result<(), Error> {
+        if resume.epoch > task.epoch {
+            return Err(Error::EpochBeyond {
+                asked: resume.epoch,
+                present: task.epoch,
+            });
+        }
+        if resume.after > 0 && resume.epoch != 0 && resume.epoch < task.epoch {
+            // What it was told under that revision cannot be compared.
+            self.reset(task);
+            return Ok(());
+        }
+        if resume.after > task.revision() {
+            return Err(Error::Beyond {
+                asked: resume.after,
+                last: task.revision(),
+            });
+        }
+        self.last = transition(&task, resume.after);
+        self.tell(task)
+    }
+
     async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.beat = Instant::now() + HEARTBEAT;
+                self.life.told();
                 return Some(Ok(event));
             }
             if self.ended {
                 return None;
             }
-            tokio::select! {
-                biased;
-                () = self.hub.draining.cancelled() => return Some(Err(Error::Draining)),
-                () = self.place.slot.news() => {}
-                () = sleep_until(self.beat) => {
+            match self.life.turn(&self.hub, &self.place.slot, false).await {
+                Turn::Look => {
+                    if let Err(error) = self.look().await {
+                        return Some(Err(error));
+                    }
+                }
+                Turn::Beat => {
                     let time = self.hub.store.now();
                     self.ready.push_back(Event::Heartbeat { time });
-                    continue;
                 }
-            }
-            if let Err(error) = self.look().await {
-                return Some(Err(error));
+                Turn::Aged => return Some(Err(Error::Aged(self.at))),
+                Turn::Leave => return Some(Err(Error::Draining(self.at))),
             }
         }
     }
@@ -140,7 +161,7 @@ impl Watcher {
     /// Follows a hint. The record is the truth: whatever the hint said, what comes next comes from there.
     async fn look(&mut self) -> Result<(), Error> {
         let progress = self.place.slot.take_progress();
-        if self.place.slot.take_moved() {
+        if self.place.slot.take_moved() || self.life.is_owed() {
             self.read().await?;
         }
         // After the transitions it may belong to.
@@ -152,30 +173,39 @@ impl Watcher {
     }
 
     async fn read(&mut self) -> Result<(), Error> {
-        let mut retry = Retry::default();
-        loop {
-            match read(&self.hub, self.id).await {
-                Ok(task) => {
-                    self.tell(task);
-                    return Ok(());
-                }
-                Err(Error::Store(error)) => retry.after(error, &self.hub.draining).await?,
-                Err(error) => return Err(error),
+        let looked = match read(&self.hub, self.id).await {
+            Ok(task) => self.tell(task),
+            // A task that has not ended is removed by nobody.
+            Err(Error::NoSuchTask(id)) => Err(Error::TaskLost(id)),
+            Err(error) => Err(error),
+        };
+        match looked {
+            Ok(()) => {
+                self.life.answered();
+                Ok(())
             }
+            Err(error) => self.life.failed(error),
         }
     }
 
-    /// Tells everything after what was told.
-    fn tell(&mut self, task: Arc<Task>) {
-        let revision = task.revision();
-        if task.epoch != self.epoch || revision < self.told {
-            return self.reset(task);
+    /// Tells everything after what was told, if that is still there.
+    fn tell(&mut self, task: Arc<Task>) -> Result<(), Error> {
+        if task.epoch < self.at.epoch {
+            return Err(stale());
         }
+        if self.last.is_some() && self.last != transition(&task, self.at.after) {
+            self.reset(task);
+            return Ok(());
+        }
+        let revision = task.revision();
         let compacted = task.is_compacted(self.hub.store.now());
-        let first = if compacted { revision } else { self.told + 1 };
-        for revision in first.max(self.told + 1)..=revision {
-            let before = (revision as usize).checked_sub(1);
-            let status = before.and_then(|at| task.history.get(at)).map(|t| t.status);
+        let first = if compacted {
+            revision
+        } else {
+            self.at.after + 1
+        };
+        for revision in first.max(self.at.after + 1)..=revision {
+            let status = transition(&task, revision).map(|transition| transition.status);
             if status != Some(Status::Processing) {
                 self.progress = 0;
             }
@@ -186,20 +216,34 @@ impl Watcher {
                 reset: false,
             });
         }
-        self.told = revision;
-        self.ended = task.status().is_terminal();
+        self.came_to(&task);
+        Ok(())
     }
 
-    /// A failover rolled the task back: tells the truth as it now is.
+    /// The store lost what was told: tells the truth as it now is.
     fn reset(&mut self, task: Arc<Task>) {
-        self.epoch = task.epoch;
-        self.told = task.revision();
-        self.ended = task.status().is_terminal();
+        self.came_to(&task);
+        self.progress = 0;
         self.ready.push_back(Event::Moved {
             revision: task.revision(),
+            compacted: task.is_compacted(self.hub.store.now()),
             task,
-            compacted: false,
             reset: true,
         });
     }
+
+    fn came_to(&mut self, task: &Task) {
+        self.at = Resume {
+            after: task.revision(),
+            epoch: task.epoch,
+        };
+        self.last = Some(*task.last());
+        self.ended = task.status().is_terminal();
+    }
+}
+
+/// The transition that led to a revision; none to revision 0, or to one that is not reached.
+fn transition(task: &Task, revision: u64) -> Option<Transition> {
+    let place = usize::try_from(revision).ok()?.checked_sub(1)?;
+    task.history.get(place).copied()
 }

@@ -84,8 +84,10 @@ def answers(*messages: Message) -> Step:
     return lambda request, context: messages
 
 
-def fails(code: grpc.StatusCode, text: str, *details: Message, after: Tuple[Message, ...] = ()) -> Step:
-    """Gives the messages, then fails with rich details."""
+def fails(
+    code: grpc.StatusCode, text: str, *details: Message, after: Iterable[Message] = (), place: str = ""
+) -> Step:
+    """Gives the messages, then fails with rich details, and says where to resume if there is a place."""
 
     def step(_: Any, context: grpc.ServicerContext) -> Iterator[Message]:
         yield from after
@@ -94,7 +96,10 @@ def fails(code: grpc.StatusCode, text: str, *details: Message, after: Tuple[Mess
             packed = Packed()
             packed.Pack(detail)
             status.details.append(packed)
-        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        trailers: List[Tuple[str, Any]] = [("grpc-status-details-bin", status.SerializeToString())]
+        if place:
+            trailers.append(("tidings-resume", place))
+        context.set_trailing_metadata(tuple(trailers))
         context.abort(code, text)
 
     return step
@@ -105,6 +110,13 @@ def unavailable(*after: Message, retry_after: float = 0.0) -> Step:
     delay = Duration()
     delay.FromMilliseconds(int(retry_after * 1000))
     return fails(grpc.StatusCode.UNAVAILABLE, "store away", error_details_pb2.RetryInfo(retry_delay=delay), after=after)
+
+
+def ended(reason: str, place: str, after: Iterable[Message]) -> Step:
+    """Ends as a stream does that has lived its time, or whose server goes."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain="tidings.dev")
+    retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=1))
+    return fails(grpc.StatusCode.UNAVAILABLE, "watch again", info, retry, after=after, place=place)
 
 
 def hangs(*after: Message) -> Step:

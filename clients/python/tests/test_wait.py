@@ -66,3 +66,19 @@ def test_tasks_that_are_gone_are_named(client: Any, server: FakeServer) -> None:
     server.on("WatchBatch", answers(progress("1", 1, done=True)))
     with pytest.raises(tidings.NotFound, match="1 tasks are no longer kept: x"):
         client.wait(tidings.Batch("b", ("x",)))
+
+
+def test_what_had_ended_and_was_undone_is_waited_for_again(client: Any, server: FakeServer) -> None:
+    anew = of_batch("3", "x", 1, QUEUED)
+    anew.reset = True
+    again = of_batch("4", "x", 2, COMPLETED)
+    again.task.result.text = "second answer"
+    server.on(
+        "WatchBatch",
+        unavailable(of_batch("1", "x", 1, COMPLETED), of_batch("2", "y", 1, QUEUED)),
+        answers(anew, again, of_batch("5", "y", 2, COMPLETED), progress("6", 2, done=True)),
+    )
+    for batch in (tidings.Batch("b", ("x", "y")), tidings.Batch("b")):
+        tasks = client.wait(batch)
+        assert [task.result.text for task in tasks] == ["second answer", "answer of y"]
+        server.on("WatchBatch", answers(of_batch("1", "z", 1, COMPLETED), anew, again, of_batch("2", "y", 1, COMPLETED)))

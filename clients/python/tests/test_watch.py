@@ -16,6 +16,7 @@ from fake_server import (
     QUEUED,
     FakeServer,
     answers,
+    ended,
     fails,
     hangs,
     of_batch,
@@ -24,6 +25,7 @@ from fake_server import (
     unavailable,
 )
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
 
 import tidings
 from tidings.v1 import task_service_pb2 as wire
@@ -195,3 +197,48 @@ def test_a_position_of_the_other_kind_is_refused(client: Any) -> None:
         client.watch("t", resume_token="x")
     with pytest.raises(ValueError, match="resume_token"):
         client.watch(tidings.Batch("b"), after_revision=3)
+
+
+def test_a_stream_that_has_lived_its_time_is_resumed_in_its_last_epoch(client: Any, server: FakeServer) -> None:
+    aged = ended("STREAM_AGE", "after_revision=2,store_epoch=2", after=LIFE[:2])
+    server.on("WatchTask", aged, answers(LIFE[2]))
+    assert revisions(client.watch("t")) == [1, 2, 3]
+    asked = [(request.after_revision, request.store_epoch) for request in server.requests["WatchTask"]]
+    assert asked == [(0, 0), (2, 2)]
+
+
+def test_the_end_of_a_stream_makes_nobody_skip_what_was_not_told(client: Any, server: FakeServer) -> None:
+    server.on("WatchTask", ended("DRAINING", "after_revision=2,store_epoch=2", after=LIFE[:1]), answers(*LIFE[1:]))
+    assert revisions(client.watch("t")) == [1, 2, 3]
+    asked = [(request.after_revision, request.store_epoch) for request in server.requests["WatchTask"]]
+    assert asked == [(0, 0), (1, 0)]
+
+
+def test_a_reset_of_a_batch_tells_everything_anew(client: Any, server: FakeServer) -> None:
+    anew = of_batch("3", "x", 1, QUEUED)
+    anew.reset = True
+    server.on(
+        "WatchBatch",
+        unavailable(of_batch("1", "x", 1, QUEUED), of_batch("2", "x", 2, COMPLETED)),
+        answers(anew, of_batch("4", "x", 2, PROCESSING), progress("5", 1, done=False)),
+    )
+    events = list(client.watch(tidings.Batch("b")))
+    told = [(event.revision, event.reset) for event in events if isinstance(event, tidings.TaskEvent)]
+    assert told == [(1, False), (2, False), (1, True), (2, False)]
+    assert not events[-1].reset
+
+
+def test_counters_may_come_with_the_reset(client: Any, server: FakeServer) -> None:
+    anew = progress("1", 0, done=False)
+    anew.reset = True
+    server.on("WatchBatch", answers(anew))
+    assert [event.reset for event in client.watch(tidings.Batch("b"))] == [True]
+
+
+@pytest.mark.parametrize("what", ["t", tidings.Batch("b")])
+def test_what_the_store_lost_is_said(client: Any, server: FakeServer, what: Any) -> None:
+    lost = fails(grpc.StatusCode.NOT_FOUND, "the store lost it", error_details_pb2.ErrorInfo(reason="DATA_LOSS"))
+    server.on("WatchTask", unavailable(LIFE[0]), lost)
+    server.on("WatchBatch", unavailable(of_batch("1", "x", 1, QUEUED)), lost)
+    with pytest.raises(tidings.Lost, match="the store lost it"):
+        list(client.watch(what))

@@ -17,4 +17,5 @@ mod retry;
 mod secrets;
 mod shutdown;
 mod store_away;
+mod stream;
 mod watch;

@@ -211,6 +211,7 @@ async fn follow(
         let WatchBatchResponse {
             event,
             resume_token,
+            ..
         } = message;
         token = resume_token;
         last = event.clone();

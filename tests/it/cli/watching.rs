@@ -1,5 +1,5 @@
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io::{BufRead as _, BufReader},
     process::Stdio,
     time::Duration,
@@ -31,6 +31,7 @@ fn of_batch(token: &str, event: watch_batch_response::Event) -> Result<WatchBatc
     Ok(WatchBatchResponse {
         event: Some(event),
         resume_token: token.to_owned(),
+        reset: false,
     })
 }
 
@@ -137,6 +138,52 @@ fn an_id_that_is_no_batch_is_watched_as_a_task_and_resumed_by_revision() {
         stderr.contains("no batch and no task has the id nothing"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_reset_is_told_before_the_truth_and_the_end_of_age_is_no_news() {
+    let aged = || {
+        let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1)));
+        details.set_error_info(
+            "STREAM_AGE",
+            "tidings.dev",
+            HashMap::<String, String>::new(),
+        );
+        Status::with_error_details(Code::Unavailable, "lived its time", details)
+    };
+    let truth = WatchTaskResponse {
+        reset: true,
+        ..of_task(TaskStatus::Queued, 1).expect("a message")
+    };
+    let script = || Script {
+        tasks: VecDeque::from([
+            vec![
+                of_task(TaskStatus::Queued, 1),
+                of_task(TaskStatus::Processing, 2),
+                Err(aged()),
+            ],
+            vec![Ok(truth.clone()), of_task(TaskStatus::Completed, 2)],
+        ]),
+        ..Script::default()
+    };
+    let server = Scripted::start(script());
+    let (code, stdout, stderr) = run(&["--endpoint", &server.endpoint, "watch", "the-task"]);
+    assert_eq!((code, stdout.lines().count()), (0, 4), "{stderr}");
+    assert!(stderr.contains("the store lost writes"), "{stderr}");
+    assert!(!stderr.contains("lost the stream"), "{stderr}");
+
+    let server = Scripted::start(script());
+    let watch = [
+        "--output",
+        "json",
+        "--endpoint",
+        &server.endpoint,
+        "watch",
+        "x",
+    ];
+    let (_, stdout, _) = run(&watch);
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!((lines.len(), lines[2]), (5, "{\"reset\":true}"), "{stdout}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub(crate) mod binary;
 pub(crate) mod chance;
 pub(crate) mod checker;
 pub(crate) mod cluster;
+pub(crate) mod deaf;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
 pub(crate) mod history;

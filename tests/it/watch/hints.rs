@@ -1,9 +1,8 @@
 //! A hint says "look" and no more: lost or repeated, what is told stays the same.
 
-use futures::StreamExt as _;
 use tidings::{
     model::{Event, Status, TaskId},
-    watch::{Error, Hub, batch, task},
+    watch::{Error, Hub, Resume, batch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -48,11 +47,11 @@ async fn a_batch_whose_hints_are_all_lost_is_told_whole_after_a_gap() {
     let expected = |revision: u64| ids.iter().map(move |id| (*id, revision));
     let seen: Vec<(TaskId, u64)> = entries(&rest).iter().map(|e| (e.1, e.2)).collect();
     assert_eq!(seen, expected(2).chain(expected(3)).collect::<Vec<_>>());
-    let Some(batch::Event::Progress { batch, position }) = rest.last() else {
+    let Some(batch::Event::Progress { batch, resume, .. }) = rest.last() else {
         panic!("the counters come last: {:?}", rest.last());
     };
     assert!(batch.is_done());
-    assert_eq!((batch.counts.completed, *position), (10, 30));
+    assert_eq!((batch.counts.completed, resume.after), (10, 30));
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,9 +108,10 @@ async fn a_batch_is_told_page_by_page_and_in_order() {
     assert_eq!(seen.len(), 301, "the counters come once, at the end");
 
     // From within the third page on.
-    let rest = batch::watch(world.hub.clone(), batch, 290).await.unwrap();
-    let rest = told(&mut (Box::pin(rest.fuse()) as super::BatchEvents)).await;
-    assert_eq!(entries(&rest), expected[290..]);
+    let place = seen[289].resume();
+    assert_eq!((place.after, place.epoch), (290, 1));
+    let mut rest = world.resume_batch(batch, place).await.unwrap();
+    assert_eq!(entries(&told(&mut rest).await), expected[290..]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,12 +128,10 @@ async fn a_watcher_that_goes_leaves_no_place_behind() {
     assert_eq!(world.hub.watchers(), 0);
 
     let unknown = world.submit_one().await;
-    let beyond = task::Resume { after: 2, epoch: 0 };
-    let refused = task::watch(world.hub.clone(), unknown.1, beyond)
-        .await
-        .err();
+    let beyond = Resume { after: 2, epoch: 0 };
+    let refused = world.resume_task(unknown.1, beyond).await.err();
     assert!(matches!(refused, Some(Error::Beyond { asked: 2, last: 1 })));
-    let refused = batch::watch(world.hub.clone(), unknown.0, 2).await.err();
+    let refused = world.resume_batch(unknown.0, beyond).await.err();
     assert!(matches!(refused, Some(Error::Beyond { asked: 2, last: 1 })));
     assert_eq!(world.hub.watchers(), 0, "a watch that was refused");
 

@@ -3,22 +3,28 @@
 //! Tokio's clock stands still while anything can run and then jumps to the next timer, so that a minute of silence
 //! takes no time and every wait is exact.
 
+mod epoch;
+mod failover;
 mod hints;
+mod memory;
 mod time;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
+use parking_lot::Mutex;
 use tidings::{
     clock::{ManualClock, Timestamp},
     model::{
         BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Work, WorkerId,
     },
     store::{Append, Commit, Guard, Lookup, Store, Submission, Verdict},
-    watch::{Error, Hub, batch, task},
+    watch::{Config, Error, Hub, Resume, batch, task},
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use failover::Failover;
 
 use crate::support::{faulty_store::FaultyStore, model_store::ModelStore};
 
@@ -35,22 +41,60 @@ type BatchEvents = Events<batch::Event>;
 /// A store, a hub on it, and words for what submitters and workers do.
 struct World {
     store: Arc<FaultyStore>,
+    failover: Arc<Failover>,
     hub: Arc<Hub>,
     draining: CancellationToken,
+    submitted: Mutex<Vec<Submission>>,
+}
+
+fn empty() -> Arc<ModelStore> {
+    Arc::new(ModelStore::new(Arc::new(ManualClock::new(START))))
 }
 
 impl World {
     fn new() -> Self {
-        let model = ModelStore::new(Arc::new(ManualClock::new(START)));
-        let store = FaultyStore::before(Arc::new(model));
+        // Most of what is watched here outlasts a stream's usual life.
+        World::with(Config {
+            age: LONG,
+            ..Config::default()
+        })
+    }
+
+    fn with(config: Config) -> Self {
+        let failover = Failover::before(empty());
+        let store = FaultyStore::before(failover.clone());
         let draining = CancellationToken::new();
-        let hub = Hub::new(store.clone(), draining.clone());
+        let hub = Hub::with(store.clone(), config, draining.clone());
         tokio::spawn(hub.clone().run(CancellationToken::new()));
         World {
             store,
+            failover,
             hub,
             draining,
+            submitted: Mutex::default(),
         }
+    }
+
+    /// A store that knows of all that was submitted, and of nothing that happened to it.
+    async fn copy(&self) -> Arc<ModelStore> {
+        let copy = empty();
+        let submitted = self.submitted.lock().clone();
+        for submission in submitted {
+            copy.submit(submission).await.unwrap();
+        }
+        copy
+    }
+
+    /// The store loses all but what was submitted, and begins this epoch.
+    async fn roll_back(&self, epoch: u32) {
+        self.failover.to(self.copy().await, epoch);
+        self.store.tell_gap();
+    }
+
+    /// The store loses all, and begins its second epoch.
+    fn fail_over_to_nothing(&self) {
+        self.failover.to(empty(), 2);
+        self.store.tell_gap();
     }
 
     /// Submits a closed batch.
@@ -66,6 +110,7 @@ impl World {
             specs: vec![spec; count as usize],
             idempotency: None,
         };
+        self.submitted.lock().push(submission.clone());
         self.store.submit(submission).await.unwrap();
         (id, ids.iter().collect())
     }
@@ -117,14 +162,21 @@ impl World {
     }
 
     async fn watch_task(&self, id: TaskId) -> TaskEvents {
-        let resume = task::Resume::default();
-        let events = task::watch(self.hub.clone(), id, resume).await.unwrap();
-        Box::pin(events.fuse())
+        self.resume_task(id, Resume::default()).await.unwrap()
     }
 
     async fn watch_batch(&self, id: BatchId) -> BatchEvents {
-        let events = batch::watch(self.hub.clone(), id, 0).await.unwrap();
-        Box::pin(events.fuse())
+        self.resume_batch(id, Resume::default()).await.unwrap()
+    }
+
+    async fn resume_task(&self, id: TaskId, resume: Resume) -> Result<TaskEvents, Error> {
+        let events = task::watch(self.hub.clone(), id, resume).await?;
+        Ok(Box::pin(events.fuse()))
+    }
+
+    async fn resume_batch(&self, id: BatchId, resume: Resume) -> Result<BatchEvents, Error> {
+        let events = batch::watch(self.hub.clone(), id, resume).await?;
+        Ok(Box::pin(events.fuse()))
     }
 }
 
@@ -174,9 +226,9 @@ fn moves(events: &[task::Event]) -> Vec<(u64, Status)> {
 /// The tasks and revisions told of a batch, each with its position.
 fn entries(events: &[batch::Event]) -> Vec<(u64, TaskId, u64)> {
     let moved = |event: &batch::Event| match event {
-        batch::Event::Moved {
-            entry, position, ..
-        } => Some((*position, entry.task, entry.revision)),
+        batch::Event::Moved { entry, resume, .. } => {
+            Some((resume.after, entry.task, entry.revision))
+        }
         _ => None,
     };
     events.iter().filter_map(moved).collect()
@@ -193,5 +245,14 @@ async fn last_error<E>(events: &mut Events<E>) -> Error {
             }
             None => panic!("it ended as if all were told"),
         }
+    }
+}
+
+/// How a stream ends that has nothing more to tell; none when all were told.
+async fn failing<E: std::fmt::Debug>(events: &mut Events<E>) -> Option<Error> {
+    match events.next().await {
+        None => None,
+        Some(Err(error)) => Some(error),
+        Some(Ok(event)) => panic!("it has more to tell: {event:?}"),
     }
 }

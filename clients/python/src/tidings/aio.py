@@ -214,6 +214,7 @@ class AsyncClient:
                 return
             except grpc.aio.AioRpcError as error:
                 failure = errors.from_rpc(error)
+                cursor.resume_from(errors.resume_place(error))
             except _StreamCancelled as error:
                 failure = errors.Cancelled(str(error), code=grpc.StatusCode.CANCELLED)
             finally:

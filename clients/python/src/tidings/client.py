@@ -134,7 +134,8 @@ class Client:
     ) -> Iterator[Event]:
         """Every transition of a task (by id) or of all tasks of a batch, from the first, until all have ended.
 
-        It reconnects by itself and neither repeats nor skips an event. To go on in another process, keep
+        It reconnects by itself and neither repeats nor skips an event. Should the store lose writes in a failover, the
+        next event says `reset`, and `Lost` is raised when nothing is left to watch. To go on in another process, keep
         `event.revision` and `event.task.store_epoch` of a task, `event.resume_token` of a batch.
         """
         return self._follow(follow.cursor(what, after_revision, store_epoch, resume_token, include_results), None)
@@ -227,6 +228,7 @@ class Client:
                 return
             except grpc.RpcError as error:
                 failure = errors.from_rpc(error)
+                cursor.resume_from(errors.resume_place(error))
             now = time.monotonic()
             if cursor.finished:
                 return

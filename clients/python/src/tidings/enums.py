@@ -124,12 +124,14 @@ class ParkReason(_Open):
 
 
 class DurabilityLevel(_Open):
-    """How well accepted work is kept, weakest first."""
+    """How well accepted work is kept. From weak to strong: MEMORY, FSYNC_1S, REPLICATED, FSYNC, FSYNC_REPLICATED."""
 
     UNSPECIFIED = 0
     MEMORY = 1
     FSYNC_1S = 2
     FSYNC = 3
+    REPLICATED = 4
+    FSYNC_REPLICATED = 5
 
 
 class CancelResult(_Open):

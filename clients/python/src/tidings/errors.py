@@ -17,6 +17,8 @@ Detail = TypeVar("Detail", bound=Message)
 
 # The trailer in which every gRPC implementation carries google.rpc.Status.
 DETAILS_TRAILER = "grpc-status-details-bin"
+# The trailer in which a watch that the server ends says where to resume.
+RESUME_TRAILER = "tidings-resume"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ class InvalidArgument(Error):
 
 class NotFound(Error):
     """No such task or batch."""
+
+
+class Lost(NotFound):
+    """The store lost the task or batch in a failover: submit it again, with the same idempotency key."""
 
 
 class AlreadyExists(Error):
@@ -167,8 +173,21 @@ def from_rpc(error: Union[grpc.RpcError, grpc.aio.AioRpcError]) -> Error:
     code: grpc.StatusCode = error.code()
     kind = _CLASSES.get(code, Error)
     message = error.details() or code.name.lower().replace("_", " ")
+    details = _details(_trailers(error))
+    if kind is NotFound and details.reason == "DATA_LOSS":
+        kind = Lost
+    return kind(message, details, code)
+
+
+def resume_place(error: Union[grpc.RpcError, grpc.aio.AioRpcError]) -> str:
+    """Where the server says to resume a watch that it has ended; empty when it does not say."""
+    place = next((value for key, value in _trailers(error) if key == RESUME_TRAILER), "")
+    return place if isinstance(place, str) else ""
+
+
+def _trailers(error: Union[grpc.RpcError, grpc.aio.AioRpcError]) -> Iterable[Tuple[str, Any]]:
     trailers: Any = error.trailing_metadata()
-    return kind(message, _details(trailers or ()), code)
+    return trailers or ()
 
 
 def _details(trailers: Iterable[Tuple[str, Any]]) -> Details:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from tidings import convert
 from tidings.errors import NotFound, WaitTimeout
-from tidings.model import Batch, Event, Task, TaskEvent
+from tidings.model import Batch, Event, Task, TaskEvent, TaskNotice
 from tidings.v1 import task_service_pb2 as wire
 
 
@@ -35,11 +36,18 @@ class TaskCursor:
         if not response.HasField("task"):
             return None
         task = convert.task(response.task)
-        if not response.reset and (task.store_epoch, task.revision) <= (self._epoch, self._revision):
+        if not response.reset and task.revision <= self._revision:
             return None
         self._epoch, self._revision = task.store_epoch, task.revision
         self.finished = task.status.terminal
         return TaskEvent(task, reset=response.reset)
+
+    def resume_from(self, place: str) -> None:
+        """Takes over the epoch in which a stream has ended: it may be later than that of its last event."""
+        fields = dict(part.split("=", 1) for part in place.split(",") if "=" in part)
+        # Of another revision it says nothing: what was not told to the caller must not be skipped.
+        if fields.get("after_revision") == str(self._revision) and fields.get("store_epoch", "").isdecimal():
+            self._epoch = int(fields["store_epoch"])
 
 
 class BatchCursor:
@@ -65,8 +73,10 @@ class BatchCursor:
     def accept(self, response: wire.WatchBatchResponse) -> Optional[Event]:
         """Takes a message; answers the event in it, if it holds a new one."""
         self._token = response.resume_token or self._token
+        if response.reset:
+            self._seen.clear()
         if response.HasField("progress"):
-            return convert.progress(response.progress)
+            return replace(convert.progress(response.progress), reset=response.reset)
         if not response.HasField("task"):
             return None
         task = convert.task(response.task)
@@ -74,7 +84,10 @@ class BatchCursor:
         if fence <= self._seen.get(task.id, (-1, -1)):
             return None
         self._seen[task.id] = fence
-        return TaskEvent(task, resume_token=self._token)
+        return TaskEvent(task, reset=response.reset, resume_token=self._token)
+
+    def resume_from(self, place: str) -> None:
+        """The last message's token says the same, and never more than was told to the caller."""
 
 
 Cursor = Union[TaskCursor, BatchCursor]
@@ -92,6 +105,7 @@ class Gathering:
             self._ids = [what] if isinstance(what, str) else list(what)
             # One after the other: each has to end anyway, and what has ended is told at once.
             self.cursors = [TaskCursor(task_id) for task_id in dict.fromkeys(self._ids)]
+        self._is_batch = isinstance(what, Batch)
         self._missing = set(self._ids)
         # Of a batch known only by its id: all of its tasks, in the order first told.
         self._open_ended = not self._ids
@@ -99,6 +113,11 @@ class Gathering:
 
     def see(self, event: Event) -> None:
         """Takes an event."""
+        if self._is_batch and not isinstance(event, TaskNotice) and event.reset:
+            # What had ended may be undone, and is told anew where it is not.
+            self._ids = [] if self._open_ended else self._ids
+            self._missing = set(self._ids)
+            self._ended.clear()
         if not isinstance(event, TaskEvent):
             return
         if self._open_ended and event.id not in self._ended and event.id not in self._missing:

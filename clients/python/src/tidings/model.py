@@ -112,7 +112,8 @@ class Task:
 class TaskEvent:
     """A transition of a task, with the task as it then stood.
 
-    `reset` says that the server lost writes in a failover: this is the truth, whatever was told before.
+    `reset` says that the store lost writes in a failover. On the watch of a task: this is the truth, whatever was told
+    before. On the watch of a batch: forget what was told of all its tasks, everything follows anew from here.
     `resume_token` continues a batch's watch after this event, in another process if need be.
     """
 
@@ -172,7 +173,10 @@ class Parked:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """Counters of a batch; queued, processing, completed, error and cancelled add up to `total`."""
+    """Counters of a batch; queued, processing, completed, error and cancelled add up to `total`.
+
+    `reset` means what it means on a `TaskEvent`.
+    """
 
     total: int
     queued: int
@@ -183,6 +187,7 @@ class BatchProgress:
     usage: Usage
     parked: Optional[Parked]
     done: bool
+    reset: bool = False
 
 
 Event = Union[TaskEvent, TaskNotice, BatchProgress]

@@ -149,16 +149,18 @@ class WatchBatchRequest(_message.Message):
     def __init__(self, batch_id: _Optional[str] = ..., resume_token: _Optional[str] = ..., include_results: bool = ...) -> None: ...
 
 class WatchBatchResponse(_message.Message):
-    __slots__ = ("task", "progress", "heartbeat", "resume_token")
+    __slots__ = ("task", "progress", "heartbeat", "resume_token", "reset")
     TASK_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
     task: _task_pb2.Task
     progress: _task_pb2.BatchProgress
     heartbeat: Heartbeat
     resume_token: str
-    def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., progress: _Optional[_Union[_task_pb2.BatchProgress, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    reset: bool
+    def __init__(self, task: _Optional[_Union[_task_pb2.Task, _Mapping]] = ..., progress: _Optional[_Union[_task_pb2.BatchProgress, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., resume_token: _Optional[str] = ..., reset: bool = ...) -> None: ...
 
 class CancelTasksRequest(_message.Message):
     __slots__ = ("task_ids", "batch_id")
