@@ -5,6 +5,7 @@ use std::fmt;
 use humantime::format_duration;
 
 use super::{Config, Limits, StoreConfig, TransportConfig, key, upstream::shown_key};
+use crate::store::redis::Config as RedisConfig;
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,24 +57,32 @@ impl StoreConfig {
                 key::EMBEDDED_ACCEPT_DATA_LOSS.path,
                 accept_data_loss.to_string(),
             )],
-            StoreConfig::Redis(config) => {
-                let (replicas, fsync) =
-                    config.wait.map_or((0, false), |it| (it.replicas, it.fsync));
-                let partitions = config
-                    .partitions
-                    .map_or("auto".to_owned(), |n| n.to_string());
-                vec![
-                    (key::REDIS_PARTITIONS.path, partitions),
-                    (
-                        key::REDIS_ALLOW_EVICTION.path,
-                        config.allow_eviction.to_string(),
-                    ),
-                    (key::REDIS_WAIT_REPLICAS.path, replicas.to_string()),
-                    (key::REDIS_WAIT_FSYNC.path, fsync.to_string()),
-                ]
-            }
+            StoreConfig::Redis(config) => redis(config),
         }
     }
+}
+
+fn redis(config: &RedisConfig) -> Vec<(&'static str, String)> {
+    let partitions = config.partitions.map(|count| count.to_string());
+    let mut entries = vec![
+        (
+            key::REDIS_PARTITIONS.path,
+            partitions.unwrap_or_else(|| "auto".to_owned()),
+        ),
+        (
+            key::REDIS_ALLOW_EVICTION.path,
+            config.allow_eviction.to_string(),
+        ),
+    ];
+    if let Some(wait) = config.wait {
+        let timeout = humantime::format_duration(wait.timeout).to_string();
+        entries.extend([
+            (key::REDIS_WAIT_REPLICAS.path, wait.replicas.to_string()),
+            (key::REDIS_WAIT_FSYNC.path, wait.fsync.to_string()),
+            (key::REDIS_WAIT_TIMEOUT.path, timeout),
+        ]);
+    }
+    entries
 }
 
 impl TransportConfig {

@@ -223,7 +223,7 @@ fn a_task_fits_into_a_call() {
 }
 
 #[test]
-fn store_urls_are_read_and_those_not_served_yet_say_so() {
+fn store_urls_are_read_and_shown_without_secrets() {
     let store = |text| from_variables(&[("TIDINGS_STORE", text)]).map(|config| config.store);
     assert_eq!(store("embedded:/a b").unwrap().to_string(), "embedded:/a b");
     assert_eq!(store("redis://h:1/2").unwrap().to_string(), "redis://h:1/2");
@@ -231,12 +231,22 @@ fn store_urls_are_read_and_those_not_served_yet_say_so() {
         store("rediss://[::1]").unwrap().to_string(),
         "rediss://[::1]"
     );
-    for scheme in ["redis+cluster", "redis+sentinel"] {
-        let message = fault("TIDINGS_STORE", &format!("{scheme}://:pw@a:1,b:2/m"));
-        assert!(
-            message.contains(&format!("{scheme}:// is not served yet")),
-            "{message}"
-        );
+    for (url, shown) in [
+        (
+            "redis+sentinel://:pw@a:1,b:2/m",
+            "redis+sentinel://a:1,b:2/m",
+        ),
+        ("redis+cluster://u:pw@a:1,b:2", "redis+cluster://a:1,b:2"),
+    ] {
+        assert_eq!(store(url).unwrap().to_string(), shown);
+    }
+    for url in [
+        "redis+sentinel://:pw@a:1",
+        "redis+cluster://:pw@a:1/7",
+        "redis+nothing://:pw@a",
+    ] {
+        let message = fault("TIDINGS_STORE", url);
+        assert!(message.contains("redis+cluster://HOST"), "{message}");
         assert!(!message.contains("pw"), "{message}");
     }
     assert!(fault("TIDINGS_STORE", "embedded:").contains("names no directory"));

@@ -17,7 +17,7 @@ fn a_sound_configuration_is_shown_without_its_secrets() {
 fn every_fault_is_said_at_once_with_exit_code_2() {
     let output = tidings(&["config", "check", "--lease", "10ms"])
         .env("TIDINGS_CONCURENCY", "5")
-        .env("TIDINGS_STORE", "redis+cluster://a:1")
+        .env("TIDINGS_STORE", "redis+sentinel://a:1")
         .output()
         .expect("the binary runs");
     let (code, stdout, stderr) = ended(&output);
@@ -32,7 +32,7 @@ fn every_fault_is_said_at_once_with_exit_code_2() {
     );
     assert!(stderr.contains("--lease: `10ms` is too short"), "{stderr}");
     assert!(
-        stderr.contains("redis+cluster:// is not served yet"),
+        stderr.contains("names no master; write redis://"),
         "{stderr}"
     );
 }
