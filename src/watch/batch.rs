@@ -208,13 +208,13 @@ impl Watcher {
                 last: log.end,
             });
         }
-        let tasks = self.tasks(&log.entries).await?;
+        let (tasks, all_known) = self.tasks(&log.entries).await?;
         let undone = |entry: &Moved| {
             let task = tasks.get(&entry.task);
             task.is_some_and(|task| task.epoch > log.epoch || task.revision() < entry.revision)
         };
-        if log.entries.iter().any(undone) {
-            // Writes were lost between the two reads.
+        // Writes may be lost between the two reads.
+        if log.entries.iter().any(undone) || !(all_known || self.is_still_at(log.epoch).await?) {
             return Err(stale());
         }
         self.tell_page(&log.entries, &tasks);
@@ -280,23 +280,32 @@ impl Watcher {
         self.page = (self.page * 2).min(LARGEST_PAGE);
     }
 
-    async fn tasks(&self, entries: &[Moved]) -> Result<HashMap<TaskId, Arc<Task>>, Error> {
+    async fn is_still_at(&self, epoch: u32) -> Result<bool, Error> {
+        let log = self.hub.store.log(self.id, 0, 0).await?;
+        Ok(log.is_some_and(|log| log.epoch == epoch))
+    }
+
+    /// The tasks of these entries, and whether every one of them was known: one that is not is long past its retention,
+    /// or was lost.
+    async fn tasks(&self, entries: &[Moved]) -> Result<(HashMap<TaskId, Arc<Task>>, bool), Error> {
         let mut ids: Vec<TaskId> = entries.iter().map(|entry| entry.task).collect();
         ids.sort_unstable();
         ids.dedup();
         let lookups = self.hub.store.tasks(&ids).await?;
         let mut tasks = HashMap::with_capacity(ids.len());
+        let mut all_known = true;
         for (id, lookup) in ids.into_iter().zip(lookups) {
             match lookup {
                 Lookup::Found(task) => {
                     tasks.insert(id, light(*task));
                 }
-                Lookup::Missing | Lookup::Expired => {}
+                Lookup::Missing => all_known = false,
+                Lookup::Expired => {}
                 Lookup::Fault(fault) => {
                     tracing::error!(task = %id, fault, "a stored task cannot be read");
                 }
             }
         }
-        Ok(tasks)
+        Ok((tasks, all_known))
     }
 }

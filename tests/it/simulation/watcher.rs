@@ -160,12 +160,9 @@ pub(super) async fn batch(world: Arc<World>, accepted: Accepted, seed: u64) {
     let (mut memory, mut token) = (Memory::default(), String::new());
     loop {
         let end = follow_batch(&world, &accepted, &mut memory, &mut token, &mut dice).await;
-        // A batch's log has no epoch yet: what is told across a failover cannot be judged.
-        let is_judged = !world.plan.rolls_back();
         match end {
-            End::Told if is_judged => return memory.check(&world, true),
-            End::Gone if is_judged => return memory.check(&world, false),
-            End::Told | End::Gone => return,
+            End::Told => return memory.check(&world, true),
+            End::Gone => return memory.check(&world, false),
             End::Broken => pause(&mut dice).await,
         }
     }
@@ -187,7 +184,6 @@ async fn follow_batch(
     let call = replica.service.watch_batch(Request::new(request));
     let mut events = match replica.ask(call).await {
         None => return End::Broken,
-        Some(Err(status)) if is_beyond(world, &status, token) => return End::Broken,
         Some(Err(status)) => return failed(world, "a batch's watch", accepted, &status),
         Some(Ok(reply)) => reply.into_inner(),
     };
@@ -203,24 +199,19 @@ async fn follow_batch(
         match event {
             Some(Ok(told)) => {
                 *token = told.resume_token;
+                if told.reset {
+                    // The log follows anew, under an epoch that its tasks tell.
+                    memory.check(world, false);
+                    memory.history.clear();
+                }
                 if let Some(watch_batch_response::Event::Task(task)) = told.event {
                     memory.hear(world, &replica, opened, &task);
                 }
             }
-            Some(Err(status)) if is_beyond(world, &status, token) => return End::Broken,
             Some(Err(status)) => return failed(world, "a batch's watch", accepted, &status),
             None => return End::Told,
         }
     }
-}
-
-/// The log has become shorter: begins anew.
-fn is_beyond(world: &World, status: &tonic::Status, token: &mut String) -> bool {
-    let is_beyond = status.code() == Code::OutOfRange && world.plan.rolls_back();
-    if is_beyond {
-        token.clear();
-    }
-    is_beyond
 }
 
 fn failed(world: &World, who: &str, accepted: &Accepted, status: &tonic::Status) -> End {
