@@ -76,6 +76,7 @@ async fn readiness(State(admin): State<Admin>) -> impl IntoResponse {
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
     gauge!("tidings_watchers").set(admin.hub.watchers() as f64);
+    gauge!("tidings_store_epoch").set(f64::from(admin.store.info().epoch));
     let stats = tokio::time::timeout(STORE_TIMEOUT, admin.store.stats()).await;
     gauge!("tidings_store_up").set(if matches!(stats, Ok(Ok(_))) { 1.0 } else { 0.0 });
     if let Ok(Ok(stats)) = stats {
@@ -135,5 +136,13 @@ fn describe() {
     );
     describe_gauge!("tidings_watchers", "Watch streams open on this process");
     describe_gauge!("tidings_store_up", "Whether the store answers");
+    describe_gauge!(
+        "tidings_store_epoch",
+        "Grows when the store came back with less than it had acknowledged"
+    );
+    describe_counter!(
+        "tidings_store_losses_total",
+        "Partitions that this process found to have lost acknowledged writes"
+    );
     describe_gauge!("tidings_tasks", "Tasks in the store that are not terminal");
 }
