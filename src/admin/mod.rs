@@ -87,6 +87,7 @@ async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
         ] {
             gauge!("tidings_tasks", "state" => state).set(count as f64);
         }
+        gauge!("tidings_input_bytes").set(stats.bytes as f64);
     }
     admin.metrics.run_upkeep();
     (
@@ -135,5 +136,13 @@ fn describe() {
     );
     describe_gauge!("tidings_watchers", "Watch streams open on this process");
     describe_gauge!("tidings_store_up", "Whether the store answers");
+    describe_counter!(
+        "tidings_store_full_total",
+        "Calls that this process refused because the store was full"
+    );
+    describe_gauge!(
+        "tidings_input_bytes",
+        "Bytes of input of the tasks that are not terminal"
+    );
     describe_gauge!("tidings_tasks", "Tasks in the store that are not terminal");
 }

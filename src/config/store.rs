@@ -5,9 +5,12 @@ use std::{fmt, path::PathBuf};
 use super::{fault::Faults, key, layers::Layers, value};
 use crate::{
     model::id::MAX_PARTITIONS,
-    store::redis::{
-        Config as RedisConfig,
-        address::{Address, FORMS},
+    store::{
+        Capacity,
+        redis::{
+            Config as RedisConfig,
+            address::{Address, FORMS},
+        },
     },
 };
 
@@ -21,6 +24,16 @@ pub enum StoreConfig {
     },
     /// Redis: one server, a primary with sentinels, or a cluster.
     Redis(RedisConfig),
+}
+
+impl StoreConfig {
+    /// Over how many partitions ids will be spread.
+    pub(super) fn partitions(&self) -> u16 {
+        match self {
+            StoreConfig::Embedded { .. } => 1,
+            StoreConfig::Redis(config) => config.partitions(),
+        }
+    }
 }
 
 /// The form a person may see: without user, password or query.
@@ -53,6 +66,8 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<StoreConfig> 
             address,
             partitions,
             allow_eviction,
+            // The server puts in that of the whole configuration, which holds for either store.
+            capacity: Capacity::default(),
         }),
     })
 }

@@ -37,6 +37,16 @@ impl Config {
             (key::REFLECTION.path, self.reflection.to_string()),
         ]);
         entries.extend(limits(&self.limits));
+        entries.extend([
+            (
+                key::LIMITS_QUEUE_TASKS.path,
+                self.capacity.tasks.to_string(),
+            ),
+            (
+                key::LIMITS_QUEUE_BYTES.path,
+                self.capacity.bytes.to_string(),
+            ),
+        ]);
         entries.extend(self.transport.entries());
         entries.extend([
             (key::LOG_FILTER.path, self.log.filter.clone()),

@@ -112,7 +112,7 @@ impl Home {
 
 fn open(path: &Path, clock: Arc<ManualClock>) -> Result<EmbeddedStore, OpenError> {
     let path = path.to_owned();
-    EmbeddedStore::open(Config { path }, clock)
+    EmbeddedStore::open(Config::new(path), clock)
 }
 
 fn spec(now: Timestamp) -> Spec {

@@ -36,8 +36,8 @@ use crate::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing,
-        Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
+        Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 
@@ -64,6 +64,18 @@ type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
 pub struct Config {
     /// The directory; made when it is not there. One process serves a directory.
     pub path: PathBuf,
+    /// The most that may be unfinished.
+    pub capacity: Capacity,
+}
+
+impl Config {
+    /// The usual capacity.
+    pub fn new(path: PathBuf) -> Config {
+        Config {
+            path,
+            capacity: Capacity::default(),
+        }
+    }
 }
 
 /// A store in a directory.
@@ -95,8 +107,14 @@ impl EmbeddedStore {
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
         let progress = Progress::default();
-        let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), progress.clone())
-            .map_err(unreadable)?;
+        let mut machine = Machine::new(
+            disk.clone(),
+            vigil,
+            clock.clone(),
+            progress.clone(),
+            config.capacity,
+        )
+        .map_err(unreadable)?;
         machine.boot().map_err(unreadable)?;
         let info = Info {
             name: "embedded",

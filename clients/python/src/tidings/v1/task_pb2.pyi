@@ -101,6 +101,8 @@ class DurabilityLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DURABILITY_LEVEL_MEMORY: _ClassVar[DurabilityLevel]
     DURABILITY_LEVEL_FSYNC_1S: _ClassVar[DurabilityLevel]
     DURABILITY_LEVEL_FSYNC: _ClassVar[DurabilityLevel]
+    DURABILITY_LEVEL_REPLICATED: _ClassVar[DurabilityLevel]
+    DURABILITY_LEVEL_FSYNC_REPLICATED: _ClassVar[DurabilityLevel]
 TASK_STATUS_UNSPECIFIED: TaskStatus
 TASK_STATUS_QUEUED: TaskStatus
 TASK_STATUS_PROCESSING: TaskStatus
@@ -168,6 +170,8 @@ DURABILITY_LEVEL_UNSPECIFIED: DurabilityLevel
 DURABILITY_LEVEL_MEMORY: DurabilityLevel
 DURABILITY_LEVEL_FSYNC_1S: DurabilityLevel
 DURABILITY_LEVEL_FSYNC: DurabilityLevel
+DURABILITY_LEVEL_REPLICATED: DurabilityLevel
+DURABILITY_LEVEL_FSYNC_REPLICATED: DurabilityLevel
 
 class TaskSpec(_message.Message):
     __slots__ = ("prompt", "chat_completion", "openai_request", "function_call", "custom_id", "options")
@@ -442,7 +446,9 @@ class Parked(_message.Message):
     def __init__(self, reason: _Optional[_Union[ParkReason, str]] = ..., message: _Optional[str] = ..., park_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Durability(_message.Message):
-    __slots__ = ("level",)
+    __slots__ = ("level", "replicas")
     LEVEL_FIELD_NUMBER: _ClassVar[int]
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
     level: DurabilityLevel
-    def __init__(self, level: _Optional[_Union[DurabilityLevel, str]] = ...) -> None: ...
+    replicas: int
+    def __init__(self, level: _Optional[_Union[DurabilityLevel, str]] = ..., replicas: _Optional[int] = ...) -> None: ...
