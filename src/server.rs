@@ -14,9 +14,9 @@ use crate::{
     config::{Config, StoreConfig},
     service::{self, Service},
     store::{
-        Store,
+        Capacity, Store,
         embedded::{Config as EmbeddedConfig, EmbeddedStore, OpenError},
-        redis::{ConnectError, RedisStore},
+        redis::{Config as RedisConfig, ConnectError, RedisStore},
     },
     upstream,
     watch::{self, Hub},
@@ -101,7 +101,7 @@ impl Server {
         let (grpc, grpc_addr) = listen(config.listen, "--listen").await?;
         let (admin, admin_addr) = listen(config.admin_listen, "--admin-listen").await?;
         let upstream = upstream::Client::new(config.upstream.clone())?;
-        let (store, failed) = open(&config.store).await?;
+        let (store, failed) = open(&config.store, config.capacity).await?;
         Ok(Server {
             failed,
             functions: Arc::new(functions),
@@ -235,6 +235,7 @@ fn watch_config(config: &Config) -> watch::Config {
 fn service_config(config: &Config) -> service::Config {
     service::Config {
         limits: config.limits,
+        capacity: config.capacity,
         model: config.model.clone(),
         status_retention: config.status_retention,
         result_retention: config.result_retention,
@@ -263,7 +264,10 @@ async fn listen(
     Ok((listener, bound))
 }
 
-async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, CancellationToken), Error> {
+async fn open(
+    config: &StoreConfig,
+    capacity: Capacity,
+) -> Result<(Arc<dyn Store>, CancellationToken), Error> {
     Ok(match config {
         StoreConfig::Embedded {
             path,
@@ -272,13 +276,18 @@ async fn open(config: &StoreConfig) -> Result<(Arc<dyn Store>, CancellationToken
             let config = EmbeddedConfig {
                 path: path.clone(),
                 accept_data_loss: *accept_data_loss,
+                capacity,
             };
             let store = EmbeddedStore::open(config, Arc::new(SystemClock))?;
             let failed = store.failed();
             (Arc::new(store), failed)
         }
         StoreConfig::Redis(config) => {
-            let store = RedisStore::connect(config.clone()).await?;
+            let config = RedisConfig {
+                capacity,
+                ..config.clone()
+            };
+            let store = RedisStore::connect(config).await?;
             // Whatever happens to a Redis, it may come back.
             (Arc::new(store), CancellationToken::new())
         }

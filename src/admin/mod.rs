@@ -88,6 +88,7 @@ async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {
         ] {
             gauge!("tidings_tasks", "state" => state).set(count as f64);
         }
+        gauge!("tidings_input_bytes").set(stats.bytes as f64);
     }
     admin.metrics.run_upkeep();
     (
@@ -143,6 +144,14 @@ fn describe() {
     describe_counter!(
         "tidings_store_losses_total",
         "Partitions that this process found to have lost acknowledged writes"
+    );
+    describe_counter!(
+        "tidings_store_full_total",
+        "Calls that this process refused because the store was full"
+    );
+    describe_gauge!(
+        "tidings_input_bytes",
+        "Bytes of input of the tasks that are not terminal"
     );
     describe_gauge!("tidings_tasks", "Tasks in the store that are not terminal");
 }

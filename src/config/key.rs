@@ -103,6 +103,10 @@ keys! {
     LIMITS_IDS_PER_CALL = file_only("limits.ids_per_call", "1000");
     /// Bytes of a key, label or custom id.
     LIMITS_NAME_BYTES = file_only("limits.name_bytes", "512");
+    /// Tasks that may be unfinished.
+    LIMITS_QUEUE_TASKS = file_only("limits.queue_tasks", "2000000");
+    /// Bytes of their inputs.
+    LIMITS_QUEUE_BYTES = file_only("limits.queue_bytes", "4294967296");
     /// Connections open at once.
     LIMITS_CONNECTIONS = file_only("limits.connections", "16384");
     /// Connections open at once from one address.

@@ -30,7 +30,7 @@ pub use transport::TransportConfig;
 
 use layers::Layers;
 
-use crate::{service::Limits, upstream::Config as UpstreamConfig};
+use crate::{service::Limits, store::Capacity, upstream::Config as UpstreamConfig};
 
 /// The shortest lease: below it the renewals would crowd out the work.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
@@ -70,6 +70,8 @@ pub struct Config {
     pub reflection: bool,
     /// What one call may hold.
     pub limits: Limits,
+    /// What may be unfinished before no more is accepted.
+    pub capacity: Capacity,
     /// What the gRPC server bears.
     pub transport: TransportConfig,
     /// How long a watch's stream lives, a tenth more or less.
@@ -125,6 +127,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
     });
     let reflection = layers.read(&key::REFLECTION, faults, value::switch);
     let limits = limits::read(layers, faults);
+    let capacity = limits::capacity(layers, faults, store.as_ref(), limits.as_ref());
     let transport = transport::read(layers, faults, limits.as_ref());
     let watch_age = layers.read(&key::LIMITS_WATCH_AGE, faults, |text| {
         value::duration(text, MIN_WATCH_AGE, MAX_PAUSE)
@@ -144,6 +147,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         shutdown_grace: shutdown_grace?,
         reflection: reflection?,
         limits: limits?,
+        capacity: capacity?,
         transport: transport?,
         watch_age: watch_age?,
         log: log?,

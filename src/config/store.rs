@@ -5,9 +5,12 @@ use std::{fmt, path::PathBuf, time::Duration};
 use super::{fault::Faults, key, layers::Layers, value};
 use crate::{
     model::id::MAX_PARTITIONS,
-    store::redis::{
-        Config as RedisConfig, Wait,
-        address::{Address, FORMS},
+    store::{
+        Capacity,
+        redis::{
+            Config as RedisConfig, Wait,
+            address::{Address, FORMS},
+        },
     },
 };
 
@@ -29,6 +32,16 @@ pub enum StoreConfig {
     },
     /// Redis: one server, a primary with sentinels, or a cluster.
     Redis(RedisConfig),
+}
+
+impl StoreConfig {
+    /// Over how many partitions ids will be spread.
+    pub(super) fn partitions(&self) -> u16 {
+        match self {
+            StoreConfig::Embedded { .. } => 1,
+            StoreConfig::Redis(config) => config.partitions(),
+        }
+    }
 }
 
 /// The form a person may see: without user, password or query.
@@ -68,6 +81,8 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<StoreConfig> 
             partitions,
             allow_eviction,
             wait,
+            // The server puts in that of the whole configuration, which holds for either store.
+            capacity: Capacity::default(),
         }),
     })
 }

@@ -38,6 +38,16 @@ impl Config {
             (key::REFLECTION.path, self.reflection.to_string()),
         ]);
         entries.extend(limits(&self.limits));
+        entries.extend([
+            (
+                key::LIMITS_QUEUE_TASKS.path,
+                self.capacity.tasks.to_string(),
+            ),
+            (
+                key::LIMITS_QUEUE_BYTES.path,
+                self.capacity.bytes.to_string(),
+            ),
+        ]);
         entries.extend(self.transport.entries());
         entries.extend([
             (key::LIMITS_WATCH_AGE.path, length(self.watch_age)),

@@ -303,3 +303,40 @@ fn what_the_server_bears_is_read_and_has_room_for_one_call() {
         "{text}"
     );
 }
+
+#[test]
+fn the_queue_holds_the_largest_call_in_every_partition() {
+    let config = from_file("[limits]\nqueue_tasks = 1000\nqueue_bytes = 4194304").unwrap();
+    let expected = Capacity {
+        tasks: 1_000,
+        bytes: 4 << 20,
+    };
+    assert_eq!(config.capacity, expected);
+    let faults = from_file("[limits]\nqueue_tasks = 999\nqueue_bytes = 4194303").unwrap_err();
+    let said = faults.to_string();
+    assert!(said.contains("999 is less than the 1000 a call"), "{said}");
+    assert!(said.contains("4194303 is less than the 4194304"), "{said}");
+    let four = "store = \"redis://h\"\n[redis]\npartitions = 4\n[limits]\nqueue_tasks = ";
+    assert!(from_file(&format!("{four}3997")).is_ok());
+    let faults = from_file(&format!("{four}3996")).unwrap_err().to_string();
+    assert!(
+        faults.contains("3996, 999 in each of 4 partitions, is less than"),
+        "{faults}"
+    );
+}
+
+#[test]
+fn a_full_store_names_the_keys_to_raise() {
+    use crate::store::{Error, Load};
+    let none = Capacity { tasks: 0, bytes: 0 };
+    for (load, key) in [
+        (Load { tasks: 1, bytes: 0 }, key::LIMITS_QUEUE_TASKS),
+        (Load { tasks: 0, bytes: 1 }, key::LIMITS_QUEUE_BYTES),
+    ] {
+        let refusal = none.check(1, Load::default(), load);
+        let Err(Error::Full(cause)) = refusal else {
+            panic!("{refusal:?}");
+        };
+        assert!(cause.contains(key.path), "{cause}");
+    }
+}

@@ -54,6 +54,16 @@ impl Spec {
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
+
+    /// Bytes of the input: what the task takes of a store's room until it ends.
+    pub fn weight(&self) -> u64 {
+        let input = match &self.work {
+            Work::Prompt { text } => text,
+            Work::Request { body, .. } => body,
+            Work::Function { arguments, .. } => arguments,
+        };
+        input.len() as u64
+    }
 }
 
 /// What to do.

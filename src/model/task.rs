@@ -6,7 +6,7 @@ use super::{
     failure::{ErrorCode, Failure},
     id::{BatchId, TaskId},
     outcome::Outcome,
-    spec::{Spec, Work},
+    spec::Spec,
     status::Status,
     transition::{Cause, Event, Illegal, Transition, next},
 };
@@ -191,13 +191,9 @@ impl Task {
 
     /// Bytes of its input and its answer: what makes one task heavier than another.
     pub fn weight(&self) -> usize {
-        let input = match &self.spec.work {
-            Work::Prompt { text } => text.len(),
-            Work::Request { body, .. } => body.len(),
-            Work::Function { arguments, .. } => arguments.len(),
-        };
         let answer = self.outcome.as_ref();
-        input + answer.map_or(0, |answer| answer.text.len() + answer.body.len())
+        self.spec.weight() as usize
+            + answer.map_or(0, |answer| answer.text.len() + answer.body.len())
     }
 
     /// The failure of a task whose deadline has passed: it names what held the task up.

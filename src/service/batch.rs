@@ -48,11 +48,14 @@ impl Service {
                 task_bytes: limits.task_bytes as u64,
                 ids_per_call: limits.ids_per_call as u32,
                 name_bytes: limits.name_bytes as u32,
+                queue_tasks: self.config.capacity.tasks,
+                queue_bytes: self.config.capacity.bytes,
             }),
             functions: self.functions.names().map(str::to_owned).collect(),
             default_model: self.config.model.clone(),
             status_retention: Some(convert::duration(self.config.status_retention)),
             result_retention: Some(convert::duration(self.config.result_retention)),
+            store_epoch: u64::from(info.epoch),
         }
     }
 }

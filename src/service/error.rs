@@ -130,6 +130,7 @@ pub(super) fn from_store(error: store::Error) -> Status {
             STORE_RETRY,
         ),
         store::Error::Full(cause) => {
+            metrics::counter!("tidings_store_full_total").increment(1);
             let mut details = reason("STORE_FULL");
             details.set_retry_info(Some(FULL_RETRY));
             let message = format!("the store is full and nothing was accepted: {cause}");

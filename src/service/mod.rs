@@ -33,7 +33,7 @@ use crate::{
         WatchBatchRequest, WatchBatchResponse, WatchTaskRequest, WatchTaskResponse,
         task_service_server::TaskService,
     },
-    store::Store,
+    store::{Capacity, Store},
     watch::Hub,
     worker::Registry,
 };
@@ -90,6 +90,8 @@ impl Default for Limits {
 pub struct Config {
     /// What a call may hold.
     pub limits: Limits,
+    /// What may be unfinished, as GetServerInfo tells it.
+    pub capacity: Capacity,
     /// Model of a task that names none.
     pub model: String,
     /// How long a finished task keeps its history.

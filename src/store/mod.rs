@@ -2,6 +2,7 @@
 //!
 //! Every implementation keeps the numbered contract on [`Store`]; `tests/it/conformance` holds each to it.
 
+pub mod capacity;
 pub mod change;
 pub mod embedded;
 pub mod record;
@@ -17,6 +18,7 @@ use crate::{
     model::{Batch, BatchId, Fence, IdRange, Parked, Spec, Status, Task, TaskId, WorkerId},
 };
 
+pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
 
 /// How long an idempotency key answers with what it first made.
@@ -57,6 +59,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     fn changes(&self) -> broadcast::Receiver<Change>;
 
     /// Accepts tasks into a new or an open batch. With a key that was used before, answers what it first made.
+    /// More than the store's [`Capacity`] is refused whole: [`Error::Full`].
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error>;
 
     /// Takes up to `max` tasks for a worker, for the length of the lease.
@@ -302,6 +305,8 @@ pub struct Stats {
     pub parked: u64,
     /// Tasks held by workers.
     pub processing: u64,
+    /// Bytes of the inputs of all of these, see [`Spec::weight`].
+    pub bytes: u64,
 }
 
 /// Why a store did not do what it was asked.

@@ -125,8 +125,8 @@ fn open_with(
 ) -> Result<EmbeddedStore, OpenError> {
     let path = path.to_owned();
     let config = Config {
-        path,
         accept_data_loss,
+        ..Config::new(path)
     };
     EmbeddedStore::open(config, clock)
 }

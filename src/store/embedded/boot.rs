@@ -102,6 +102,7 @@ fn live(id: TaskId, head: &Head) -> Result<Live, Error> {
         priority,
         head.due,
         head.deadline,
+        head.weight,
     ))
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::{
     clock::Timestamp,
     model::{BatchId, Fence, Priority, Status, TaskId},
-    store::{AGING_INTERVAL, Stats},
+    store::{AGING_INTERVAL, Load, Stats},
 };
 
 /// One live task.
@@ -19,6 +19,7 @@ pub(super) struct Live {
     pub(super) priority: Priority,
     pub(super) due: Timestamp,
     pub(super) deadline: Timestamp,
+    weight: u64,
     place: Place,
 }
 
@@ -57,6 +58,8 @@ pub(super) struct Index {
     parked: HashMap<BatchId, BTreeMap<i64, TaskId>>,
     parked_count: u64,
     processing: u64,
+    /// The weight of all live tasks.
+    bytes: u64,
     /// The next instant that ends something for each live task: its lease or its deadline.
     timers: BTreeSet<(Timestamp, TaskId)>,
     head: i64,
@@ -72,6 +75,7 @@ impl Live {
         priority: Priority,
         due: Timestamp,
         deadline: Timestamp,
+        weight: u64,
     ) -> Live {
         Live {
             fence,
@@ -79,6 +83,7 @@ impl Live {
             priority,
             due,
             deadline,
+            weight,
             place: Place::Aside,
         }
     }
@@ -125,8 +130,7 @@ impl Index {
     pub(super) fn queue(&mut self, id: TaskId, mut live: Live, seat: Seat, now: Timestamp) {
         self.remove(id);
         live.place = self.place(id, &live, seat, now);
-        self.timers.insert((live.timer(), id));
-        self.live.insert(id, live);
+        self.insert(id, live);
     }
 
     /// Puts a task into a worker's hands until `lease`.
@@ -137,7 +141,12 @@ impl Index {
         live.fence = fence;
         live.place = Place::Processing(lease);
         self.processing += 1;
+        self.insert(id, live);
+    }
+
+    fn insert(&mut self, id: TaskId, live: Live) {
         self.timers.insert((live.timer(), id));
+        self.bytes += live.weight;
         self.live.insert(id, live);
     }
 
@@ -145,6 +154,7 @@ impl Index {
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Live> {
         let live = self.live.remove(&id)?;
         self.timers.remove(&(live.timer(), id));
+        self.bytes -= live.weight;
         self.unplace(id, &live);
         Some(live)
     }
@@ -263,6 +273,15 @@ impl Index {
             delayed: self.delayed.len() as u64,
             parked: self.parked_count,
             processing: self.processing,
+            bytes: self.bytes,
+        }
+    }
+
+    /// All that is live.
+    pub(super) fn load(&self) -> Load {
+        Load {
+            tasks: self.live.len() as u64,
+            bytes: self.bytes,
         }
     }
 

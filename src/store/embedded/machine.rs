@@ -18,7 +18,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, Status, Task, TaskId},
-    store::{Amendment, Error, Moved, Note, Renewal, Stats},
+    store::{Amendment, Capacity, Error, Moved, Note, Renewal, Stats},
 };
 
 /// What the writer owns.
@@ -30,6 +30,7 @@ pub(super) struct Machine {
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: HashMap<BatchId, BatchRecord>,
     pub(super) progress: Progress,
+    pub(super) capacity: Capacity,
     commit_seq: u64,
     clock: Arc<dyn Clock>,
 }
@@ -41,6 +42,7 @@ impl Machine {
         vigil: Vigil,
         clock: Arc<dyn Clock>,
         progress: Progress,
+        capacity: Capacity,
     ) -> Result<Machine, Error> {
         Ok(Machine {
             index: Index::default(),
@@ -50,6 +52,7 @@ impl Machine {
             disk,
             vigil,
             progress,
+            capacity,
             clock,
         })
     }

@@ -41,8 +41,8 @@ use crate::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing,
-        Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
+        Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 
@@ -71,6 +71,19 @@ pub struct Config {
     pub path: PathBuf,
     /// Open it although acknowledged commits are missing. The next epoch begins when they are.
     pub accept_data_loss: bool,
+    /// The most that may be unfinished.
+    pub capacity: Capacity,
+}
+
+impl Config {
+    /// The usual capacity.
+    pub fn new(path: PathBuf) -> Config {
+        Config {
+            path,
+            accept_data_loss: false,
+            capacity: Capacity::default(),
+        }
+    }
 }
 
 /// A store in a directory.
@@ -102,8 +115,14 @@ impl EmbeddedStore {
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
         let progress = Progress::default();
-        let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), progress.clone())
-            .map_err(unreadable)?;
+        let mut machine = Machine::new(
+            disk.clone(),
+            vigil,
+            clock.clone(),
+            progress.clone(),
+            config.capacity,
+        )
+        .map_err(unreadable)?;
         machine.boot().map_err(unreadable)?;
         let info = Info {
             name: "embedded",

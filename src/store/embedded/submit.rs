@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     model::{Batch, BatchId, IdRange, Task},
     store::{
-        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Submission,
+        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Submission,
         record::{cbor, encode_spec},
     },
 };
@@ -40,7 +40,7 @@ impl Machine {
         if let Some(made) = self.repeated(&submission, now)? {
             return Ok(made);
         }
-        self.vigil.check_room()?;
+        self.check(&submission)?;
         self.admit(&submission)?;
         let Submission {
             batch_id,
@@ -65,6 +65,7 @@ impl Machine {
                 spec.priority,
                 task.due,
                 spec.deadline,
+                spec.weight(),
             );
             self.record(task, None)?;
             self.index.queue(id, live, Seat::Tail, now);
@@ -103,6 +104,22 @@ impl Machine {
         let Submission { batch_id, ids, .. } = *submission;
         let is_here = self.batch(batch_id)?.is_some() && self.task(ids.first)?.is_some();
         Ok(is_here.then_some(accepted(batch_id, ids)))
+    }
+
+    /// Refuses what there is no room for; first, what would not be taken even if there were.
+    fn check(&mut self, submission: &Submission) -> Result<(), Error> {
+        let id = submission.batch_id;
+        let is_open = self.batch(id)?.map(|record| record.batch.open);
+        match (submission.append, is_open) {
+            (Append::Open | Append::Retry, None) => return Err(Error::NoSuchBatch(id)),
+            (Append::New, Some(_)) | (Append::Open, Some(false)) => {
+                return Err(Error::BatchClosed(id));
+            }
+            _ => {}
+        }
+        self.vigil.check_room()?;
+        let more = Load::of(submission.specs.iter().map(AsRef::as_ref));
+        self.capacity.check(1, self.index.load(), more)
     }
 
     /// Opens the batch for the submission, or refuses it; nothing fails after this.

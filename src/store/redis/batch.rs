@@ -114,7 +114,7 @@ impl RedisStore {
             let odd = || reply::odd("the store's counts");
             let numbers: Option<Vec<u64>> =
                 reply::array(&answer).and_then(|values| values.iter().map(reply::count).collect());
-            let Some([_, queued, processing, delayed, parked]) = numbers.as_deref() else {
+            let Some([_, queued, processing, delayed, parked, bytes]) = numbers.as_deref() else {
                 return Err(odd());
             };
             // A delayed task of a parked batch is counted as both; rarer than it is worth a script's time.
@@ -122,6 +122,7 @@ impl RedisStore {
             stats.delayed += delayed;
             stats.parked += parked;
             stats.processing += processing;
+            stats.bytes += bytes;
         }
         Ok(stats)
     }

@@ -57,8 +57,8 @@ use self::{
     sentinel::Sentinels,
 };
 use super::{
-    Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing, Log,
-    Lookup, Renewal, Stats, Store, Submission, Verdict,
+    Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
+    Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -87,17 +87,30 @@ pub struct Config {
     pub allow_eviction: bool,
     /// What a submit waits for before it is answered, besides the server itself.
     pub wait: Option<Wait>,
+    /// The most that may be unfinished. Each partition takes its share of it, so that one may be full before others.
+    pub capacity: Capacity,
 }
 
 impl Config {
-    /// The usual number of partitions, no eviction, no waiting.
+    /// The usual number of partitions, no eviction, no waiting, the usual capacity.
     pub fn new(address: Address) -> Self {
         Config {
             address,
             partitions: None,
             allow_eviction: false,
             wait: None,
+            capacity: Capacity::default(),
         }
+    }
+
+    /// Over how many partitions ids will be spread.
+    pub fn partitions(&self) -> u16 {
+        let usual = if self.address.is_cluster() {
+            CLUSTER_PARTITIONS
+        } else {
+            1
+        };
+        self.partitions.unwrap_or(usual).clamp(1, MAX_PARTITIONS)
     }
 }
 
@@ -106,6 +119,7 @@ impl Config {
 pub struct RedisStore {
     durability: Durability,
     partitions: u16,
+    capacity: Capacity,
     router: Arc<Router>,
     feed: Arc<Feed>,
     /// From which partition the next round starts.
@@ -126,12 +140,7 @@ impl RedisStore {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         // Another part of the process may have installed one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let usual = if config.address.is_cluster() {
-            CLUSTER_PARTITIONS
-        } else {
-            1
-        };
-        let partitions = config.partitions.unwrap_or(usual).clamp(1, MAX_PARTITIONS);
+        let partitions = config.partitions();
         let common = Arc::new(Common {
             partitions,
             allow_eviction: config.allow_eviction,
@@ -163,6 +172,7 @@ impl RedisStore {
         Ok(RedisStore {
             durability,
             partitions,
+            capacity: config.capacity,
             router,
             feed,
             turn: AtomicU16::new(0),

@@ -16,29 +16,33 @@ use crate::{
     clock::Timestamp,
     model::{BatchId, Priority, Spec, Status, Task, TaskId},
     store::{
-        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Moved, Submission,
-        record,
+        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Moved,
+        Submission, record,
     },
 };
 
 impl RedisStore {
     pub(super) async fn accept(&self, mut submission: Submission) -> Result<Accepted, Error> {
-        // Where there is one partition the script sees key and batch together.
-        let claim = match submission.idempotency.take() {
-            Some(idempotency) if self.partitions > 1 => Some(idempotency),
-            other => {
-                submission.idempotency = other;
-                None
-            }
-        };
-        let Some(claim) = claim else {
+        let Some(key) = submission.idempotency.clone() else {
             return self.submit_once(&submission).await;
         };
-        let claimed = self.claim_key(&claim, &submission).await?;
-        (submission.batch_id, submission.ids) = (claimed.batch_id, claimed.ids);
+        let own = submission.batch_id.partition();
+        let bound = if self.home_of(&key).0 == own {
+            // Here the script sees key and batch together.
+            let accepted = self.submit_once(&submission).await?;
+            if accepted.batch_id.partition() == own {
+                return Ok(accepted);
+            }
+            // Claimed for a batch elsewhere, and maybe not accepted there yet.
+            accepted
+        } else {
+            self.claim_key(&key, &submission).await?
+        };
+        (submission.batch_id, submission.ids) = (bound.batch_id, bound.ids);
         let result = self.submit_once(&submission).await;
-        if let Err(Error::NoSuchBatch(_) | Error::BatchClosed(_)) = result {
-            self.free_key(&claim).await?;
+        if let Err(Error::NoSuchBatch(_) | Error::BatchClosed(_) | Error::Full(_)) = result {
+            // Should the same call be accepted meanwhile, the key that the script leaves with the batch tells of it.
+            self.free_key(&key).await?;
         }
         result
     }
@@ -65,6 +69,13 @@ impl RedisStore {
             (b"reused", _) => Err(Error::KeyReused),
             (b"nobatch", _) => Err(Error::NoSuchBatch(batch_id)),
             (b"closed", _) => Err(Error::BatchClosed(batch_id)),
+            (b"full", [tasks, bytes]) => {
+                let held = Load {
+                    tasks: reply::count(tasks).ok_or_else(odd)?,
+                    bytes: reply::count(bytes).ok_or_else(odd)?,
+                };
+                Err(self.full(held, load(submission)))
+            }
             (b"taken", _) => Err(Error::Corrupt("a new id is in use already".into())),
             _ => Err(odd()),
         }
@@ -91,6 +102,13 @@ impl RedisStore {
         Ok((answer, wait.reached(&waited, self.durability)?))
     }
 
+    fn full(&self, held: Load, more: Load) -> Error {
+        match self.capacity.check(self.partitions, held, more) {
+            Err(full) => full,
+            Ok(()) => reply::odd("a submit"),
+        }
+    }
+
     fn arguments(&self, submission: &Submission) -> Vec<Vec<u8>> {
         let batch_id = submission.batch_id;
         let now = self.router.common.clock.now();
@@ -108,7 +126,9 @@ impl RedisStore {
             reply::encode_range(submission.ids).to_vec(),
             submission.ids.first.as_bytes().to_vec(),
         ];
-        args.extend([parts.log, parts.moved, decimal(submission.specs.len())]);
+        let (more, share) = (load(submission), self.capacity.share(self.partitions));
+        args.extend([parts.log, parts.moved]);
+        args.extend([more.tasks, more.bytes, share.tasks, share.bytes].map(decimal));
         let [high, normal, low] = parts.ready;
         for section in [
             parts.records,
@@ -195,8 +215,9 @@ impl RedisStore {
 
     fn home_of(&self, idempotency: &Idempotency) -> (u16, Vec<u8>) {
         let hash = blake3::hash(idempotency.key.as_bytes());
-        let [first, second, ..] = *hash.as_bytes();
-        let partition = u16::from_be_bytes([first, second]) % self.partitions;
+        let place = u64::from_be_bytes(std::array::from_fn(|byte| hash.as_bytes()[byte]));
+        // As the service chooses it for a new batch: then one call does for both.
+        let partition = u16::try_from(place % u64::from(self.partitions)).unwrap_or_default();
         (partition, Keys::of(partition).idempotency(&idempotency.key))
     }
 }
@@ -241,6 +262,10 @@ impl Parts {
         self.log.extend(message::encode_log_entry(&moved));
         self.moved.extend(message::encode_moved(&moved));
     }
+}
+
+fn load(submission: &Submission) -> Load {
+    Load::of(submission.specs.iter().map(AsRef::as_ref))
 }
 
 fn expected(append: Append) -> &'static [u8] {

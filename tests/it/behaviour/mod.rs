@@ -9,6 +9,7 @@ mod limits;
 mod main_job;
 mod options;
 mod outcome;
+mod overload;
 mod parked;
 mod queue;
 mod replicas;

@@ -9,6 +9,7 @@ mod property;
 mod stores;
 
 mod batch;
+mod capacity;
 mod commit;
 mod deadline;
 mod feed;
@@ -177,6 +178,29 @@ cases! {
         submit { a_task_is_found_as_it_was_given }
         commit { every_event_is_stored_as_it_was_applied }
         feed { every_transition_is_announced_after_it_is_written }
+    }
+    on [
+        model_small: small_model,
+        embedded_small: small_embedded,
+        redis_small: small_redis,
+        redis_in_four_small: small_redis_in_four
+    ] {
+        capacity {
+            a_store_takes_tasks_up_to_its_limit_and_no_more,
+            a_store_takes_bytes_up_to_its_limit_and_no_more,
+            of_many_submits_at_once_no_more_than_fit_are_accepted,
+            a_task_that_ends_in_any_way_makes_room,
+            a_task_that_ends_makes_room_for_one,
+            tasks_that_wait_take_room_until_they_end,
+            what_a_full_store_holds_goes_on,
+            a_full_store_answers_what_it_accepted_before,
+            a_full_store_takes_no_append_and_no_retry,
+            a_refusal_leaves_nothing_behind,
+            a_reopened_store_knows_how_full_it_is,
+        }
+    }
+    on [redis_cluster_small: small_cluster] {
+        capacity { a_refusal_leaves_nothing_behind }
     }
     // These need a clock that can leap a day.
     on [model_leaping: model, embedded_leaping: embedded] {

@@ -11,9 +11,15 @@ use proptest::{
     collection::vec,
     test_runner::{Config, RngSeed, TestCaseError, TestRunner},
 };
-use tidings::clock::{Clock, SystemClock};
+use tidings::{
+    clock::{Clock, SystemClock},
+    store::Capacity,
+};
 
-use super::{harness::Harness, stores};
+use super::{
+    harness::Harness,
+    stores::{self, SMALL},
+};
 use crate::support::model_store::ModelStore;
 use command::{Command, Pace, World};
 use side::Side;
@@ -26,23 +32,26 @@ const SETTLE: Duration = Duration::from_millis(20);
 const LEAP: Duration = Duration::from_secs(26 * 3_600);
 
 macro_rules! properties {
-    ($($store:ident: $cases:literal),+ $(,)?) => {
+    ($($store:ident within $capacity:expr, $cases:literal times;)+) => {
         $(#[test]
         fn $store() {
-            check($cases, stores::$store);
+            check($cases, $capacity, stores::$store);
         })+
     };
 }
 
 properties! {
-    model: 64,
-    embedded: 64,
-    redis: 24,
-    redis_in_four: 12,
+    model within Capacity::default(), 64 times;
+    embedded within Capacity::default(), 64 times;
+    redis within Capacity::default(), 24 times;
+    redis_in_four within Capacity::default(), 12 times;
+    small_embedded within SMALL, 64 times;
+    small_redis within SMALL, 24 times;
+    small_redis_in_four within SMALL, 12 times;
 }
 
 /// Runs `cases` random sequences, each on a fresh model and a fresh store.
-fn check<F: Future<Output = Harness>>(cases: u32, open: impl Fn() -> F) {
+fn check<F: Future<Output = Harness>>(cases: u32, capacity: Capacity, open: impl Fn() -> F) {
     let mut config = Config {
         cases,
         failure_persistence: None,
@@ -55,7 +64,7 @@ fn check<F: Future<Output = Harness>>(cases: u32, open: impl Fn() -> F) {
     config.rng_seed = RngSeed::Fixed(seed);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let outcome = TestRunner::new(config).run(&vec(command::any(), LENGTH), |commands| {
-        let run = async { Comparison::new(open().await).run(&commands).await };
+        let run = async { Comparison::new(open().await, capacity).run(&commands).await };
         runtime.block_on(run).map_err(TestCaseError::fail)
     });
     if let Err(failure) = outcome {
@@ -76,7 +85,7 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn new(harness: Harness) -> Self {
+    fn new(harness: Harness, capacity: Capacity) -> Self {
         let clock: Arc<dyn Clock> = match harness.clock() {
             Some(clock) => clock,
             None => Arc::new(SystemClock),
@@ -84,7 +93,7 @@ impl Comparison {
         let is_timed = harness.clock().is_some();
         Comparison {
             world: World::new(harness.partition(), Pace { is_timed }),
-            model: Side::new(Arc::new(ModelStore::new(clock))),
+            model: Side::new(Arc::new(ModelStore::with_capacity(clock, capacity))),
             other: Side::new(Arc::clone(&harness.store)),
             harness,
             is_timed,

@@ -112,6 +112,8 @@ pub(super) async fn stats_count_what_is_there(h: Harness) {
         delayed: 1,
         parked: 3,
         processing: 1,
+        // Six tasks of six bytes, and "later".
+        bytes: 41,
     };
     assert_eq!(h.store.stats().await.unwrap(), expected);
 }

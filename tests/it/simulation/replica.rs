@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tidings::{
     service::{self, Limits, Service},
+    store::Capacity,
     upstream,
     watch::Hub,
     worker::{self, Registry, Worker},
@@ -58,6 +59,7 @@ impl Replica {
         tokio::spawn(feed::run(link.clone()));
         let config = service::Config {
             limits: Limits::default(),
+            capacity: Capacity::default(),
             model: "none".into(),
             status_retention: DAY,
             result_retention: DAY,

@@ -11,8 +11,9 @@ use tidings::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, Status, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Durability, Error, Info, Listing,
-        Log, Lookup, Note, Renewal, Stats, Store, Submission, TOMBSTONE_RETENTION, Verdict,
+        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
+        Listing, Log, Lookup, Note, Renewal, Stats, Store, Submission, TOMBSTONE_RETENTION,
+        Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -35,9 +36,14 @@ pub(crate) struct ModelStore {
 impl ModelStore {
     /// An empty store that runs by `clock`.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_capacity(clock, Capacity::default())
+    }
+
+    /// An empty store that holds no more than this.
+    pub(crate) fn with_capacity(clock: Arc<dyn Clock>, capacity: Capacity) -> Self {
         ModelStore {
             clock,
-            state: Mutex::new(State::new(FIRST_EPOCH)),
+            state: Mutex::new(State::new(FIRST_EPOCH, capacity)),
             changes: broadcast::channel(CHANGES).0,
         }
     }
@@ -252,7 +258,10 @@ impl Store for ModelStore {
 
     async fn stats(&self) -> Result<Stats, Error> {
         self.run(|state, now| {
-            let mut stats = Stats::default();
+            let mut stats = Stats {
+                bytes: state.load().bytes,
+                ..Stats::default()
+            };
             for kept in state.tasks.values() {
                 if let Some(counter) = counter(&mut stats, state, kept, now) {
                     *counter += 1;

@@ -128,6 +128,8 @@ def server_info(message: task_service_pb2.GetServerInfoResponse) -> model.Server
         task_bytes=message.limits.task_bytes,
         ids_per_call=message.limits.ids_per_call,
         name_bytes=message.limits.name_bytes,
+        queue_tasks=message.limits.queue_tasks,
+        queue_bytes=message.limits.queue_bytes,
         status_retention=message.status_retention.ToTimedelta(),
         result_retention=message.result_retention.ToTimedelta(),
     )

@@ -265,5 +265,7 @@ class ServerInfo:
     task_bytes: int
     ids_per_call: int
     name_bytes: int
+    queue_tasks: int
+    queue_bytes: int
     status_retention: timedelta
     result_retention: timedelta

@@ -21,7 +21,7 @@ fn fence() -> Fence {
 }
 
 fn live(of: BatchId, priority: Priority, due: Timestamp) -> Live {
-    Live::new(fence(), of, priority, due, NEVER)
+    Live::new(fence(), of, priority, due, NEVER, 10)
 }
 
 fn queued(index: &mut Index, id: TaskId, priority: Priority) {

@@ -8,7 +8,7 @@ local now = clock()
 local verdicts, moved = {}, {}
 local batches, seen, parked = {}, {}, {}
 local done, undelayed, unleased, timers = {}, {}, {}, {}
-local lists, queued, processing = {}, 0, 0
+local lists, queued, processing, freed = {}, 0, 0, 0
 
 local function add(lists, name, id)
   local list = lists[name]
@@ -51,13 +51,14 @@ end
 
 local function write(id, key, record, batch, move)
   local from, to, where, priority, tail, due, deadline, expire, ended, input, output, cached, reasoning,
-    until_expired, until_forgotten = struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8ss', move, MOVE_AT)
+    weight, until_expired, until_forgotten = struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8ss', move, MOVE_AT)
   local sums = sums_of(batch)
   if where == PLACE_DONE then
     -- A retention that is over already must not hide the record from the rest of this call.
     redis.call('SET', key, record, 'PXAT', expire > now and until_expired or now + 1)
     redis.call('SET', TOMBSTONE .. id, '', 'PXAT', until_forgotten)
     done[#done + 1] = id
+    freed = freed + weight
     sums[6], sums[7], sums[8], sums[9] =
       sums[6] + input, sums[7] + output, sums[8] + cached, sums[9] + reasoning
     sums[10], sums[11] = math.max(sums[10], ended), math.max(sums[11], expire)
@@ -127,8 +128,13 @@ for _, id in ipairs(seen) do
   settle(id, sums)
   queued, processing = queued + sums[QUEUED], processing + sums[PROCESSING]
 end
-redis.call('HINCRBY', META, 'q', queued)
-redis.call('HINCRBY', META, 'p', processing)
+local left = redis.call('HINCRBY', META, 'q', queued) + redis.call('HINCRBY', META, 'p', processing)
+if left == 0 then
+  -- Whatever a process that knew nothing of the sum has done to it: now it is known.
+  redis.call('HSET', META, 'w', 0)
+elseif freed > 0 then
+  redis.call('HINCRBY', META, 'w', string.format('%.0f', -freed))
+end
 local sections = section(MOVED, #moved, table.concat(moved))
 if #parked > 0 then sections = sections .. section(AMENDED, #parked, table.concat(parked)) end
 return { now, announce(sections), table.concat(verdicts) }

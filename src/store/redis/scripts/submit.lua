@@ -4,15 +4,15 @@
 -- ARGV     1 batch id   2 what is expected of the batch: new, open, retry   3 '1' to leave it open
 --          4 when the batch is created, ms   5 idempotency key or ''   6 hash of the content
 --          7 the range of ids   8 first id   9 entries for the batch log   10 entries to announce
---          11 how many tasks
+--          11 how many tasks   12 bytes of their inputs   13 tasks and 14 bytes that may be unfinished here
 --          then sections, each after its length: key and record of every task; deadline and id of every task;
 --          ids ready to start by priority, urgent first; due, priority and id of those that may have to wait
 -- Returns  now, number of the announcement or 0, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed',
---          'taken'
+--          'taken', or 'full' with the tasks and bytes that are unfinished
 
 local batch, expected, keep_open, created = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotency, hash, range, first = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local count = tonumber(ARGV[11])
+local count, weight = tonumber(ARGV[11]), tonumber(ARGV[12])
 local now = clock()
 local made = batch .. range
 
@@ -37,8 +37,14 @@ else
   if expected == 'open' and known[1] ~= '1' then return { now, 0, 'closed' } end
 end
 
+local held = redis.call('HMGET', META, 'q', 'p', 'w')
+local tasks, bytes = (held[1] or 0) + (held[2] or 0), tonumber(held[3] or 0)
+if tasks + count > tonumber(ARGV[13]) or bytes + weight > tonumber(ARGV[14]) then
+  return { now, 0, 'full', tasks, bytes }
+end
+
 -- Steps from section to section: where the next one begins and ends.
-local at = 12
+local at = 15
 local function next_section()
   local first, last = at + 1, at + tonumber(ARGV[at])
   at = last + 1
@@ -82,4 +88,5 @@ if idempotency ~= '' then
   redis.call('SET', IDEMPOTENCY .. idempotency, hash .. made, 'PX', IDEMPOTENCY_MS)
 end
 redis.call('HINCRBY', META, 'q', count)
+redis.call('HINCRBY', META, 'w', ARGV[12])
 return { now, announce(section(MOVED, count, ARGV[10])), 'ok', made }

@@ -60,6 +60,7 @@ pub(super) struct Draft {
 
 #[derive(Clone, Debug)]
 struct TaskDraft {
+    words: usize,
     priority: Priority,
     not_before: Option<Span>,
     deadline: Option<Span>,
@@ -120,17 +121,21 @@ fn lease() -> impl Strategy<Value = Span> {
 
 fn draft() -> impl Strategy<Value = Draft> {
     let task = (
+        1_usize..30,
         select(&Priority::URGENT_FIRST[..]),
         option::weighted(0.2, span()),
         option::weighted(0.2, span()),
         option::weighted(0.4, span()),
     );
-    let task = task.prop_map(|(priority, not_before, deadline, retention)| TaskDraft {
-        priority,
-        not_before,
-        deadline,
-        retention,
-    });
+    let task = task.prop_map(
+        |(words, priority, not_before, deadline, retention)| TaskDraft {
+            words,
+            priority,
+            not_before,
+            deadline,
+            retention,
+        },
+    );
     let key = option::weighted(0.3, (0_u8..3, 0_u8..2));
     (vec(task, 1..12), any_of::<bool>(), key).prop_map(|(tasks, keep_open, key)| Draft {
         tasks,
@@ -305,7 +310,9 @@ impl World {
     fn spec(&self, draft: &TaskDraft, now: Timestamp) -> Spec {
         let retention = self.pace.of(draft.retention.unwrap_or(Span(5))).as_millis() as u64;
         Spec {
-            work: Work::Prompt { text: "say".into() },
+            work: Work::Prompt {
+                text: "say ".repeat(draft.words),
+            },
             custom_id: String::new(),
             model: "model".into(),
             priority: draft.priority,

@@ -9,7 +9,8 @@ use tidings::{
         Usage, WorkerId,
     },
     store::{
-        Accepted, Amendment, Commit, Durability, Guard, Lookup, Renewal, Store, Submission, Verdict,
+        Accepted, Amendment, Commit, Durability, Error, Guard, Lookup, Renewal, Store, Submission,
+        Verdict,
     },
 };
 
@@ -203,7 +204,7 @@ impl Side {
                         ..accepted
                     }
                 });
-                Reply::Accepted(answer.map_err(|error| error.to_string()))
+                Reply::Accepted(answer.map_err(|error| refusal(&error)))
             }
             Request::Acquire { max, lease } => self.acquire(max, lease).await,
             Request::Commit(commits) => Reply::Verdicts(self.store.commit(commits).await.unwrap()),
@@ -238,6 +239,18 @@ impl Side {
         self.acquired
             .extend(tasks.iter().map(|task| (task.id, task.clone())));
         Reply::Acquired(tasks)
+    }
+}
+
+/// Of a full store only which limit it names: of how much, is each store's own.
+fn refusal(error: &Error) -> String {
+    match error {
+        Error::Full(cause) => cause
+            .split(|c: char| !c.is_alphabetic() && c != '.' && c != '_')
+            .find(|word| word.starts_with("limits."))
+            .unwrap_or(cause)
+            .to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) struct View {
     batches: Vec<Option<Batch>>,
     listing: Vec<TaskId>,
     processing: u64,
+    bytes: u64,
 }
 
 impl Side {
@@ -42,13 +43,15 @@ impl Side {
                 break;
             }
         }
+        let stats = self.store.stats().await.unwrap();
         View {
             tasks: self.store.tasks(&world.tasks).await.unwrap(),
             overdue: self.overdue().await,
             logs,
             batches,
             listing,
-            processing: self.store.stats().await.unwrap().processing,
+            processing: stats.processing,
+            bytes: stats.bytes,
         }
     }
 }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tidings::{clock::ManualClock, store::Store};
+use tidings::{
+    clock::ManualClock,
+    store::{Capacity, Store},
+};
 
+use super::SMALL;
 use crate::{
     conformance::harness::{Harness, Host, START},
     support::model_store::ModelStore,
@@ -26,7 +30,16 @@ impl Host for Memory {
 
 /// A fresh model.
 pub(in crate::conformance) async fn model() -> Harness {
+    with(Capacity::default()).await
+}
+
+/// A fresh model that is soon full.
+pub(in crate::conformance) async fn small_model() -> Harness {
+    with(SMALL).await
+}
+
+async fn with(capacity: Capacity) -> Harness {
     let clock = Arc::new(ManualClock::new(START));
-    let store = ModelStore::new(Arc::clone(&clock) as Arc<_>);
+    let store = ModelStore::with_capacity(Arc::clone(&clock) as Arc<_>, capacity);
     Harness::start(Memory(Arc::new(store)), Some(clock)).await
 }

@@ -10,8 +10,9 @@ use tidings::{
     clock::Timestamp,
     model::{Batch, BatchId, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
     store::{
-        AGING_INTERVAL, Accepted, Amendment, Append, Commit, Cursor, Durability, Error, Guard,
-        IDEMPOTENCY_WINDOW, Lookup, Moved, Note, Renewal, Submission, TOMBSTONE_RETENTION, Verdict,
+        AGING_INTERVAL, Accepted, Amendment, Append, Capacity, Commit, Cursor, Durability, Error,
+        Guard, IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, Renewal, Submission,
+        TOMBSTONE_RETENTION, Verdict,
     },
 };
 
@@ -20,6 +21,7 @@ use super::Kept;
 /// Everything, and what has not been announced yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
+    capacity: Capacity,
     pub(super) epoch: u32,
     pub(super) tasks: BTreeMap<TaskId, Kept>,
     pub(super) batches: BTreeMap<BatchId, Group>,
@@ -52,9 +54,10 @@ struct Used {
 }
 
 impl State {
-    /// Nothing, in this epoch.
-    pub(super) fn new(epoch: u32) -> Self {
+    /// Nothing, in this epoch, and room for so much.
+    pub(super) fn new(epoch: u32, capacity: Capacity) -> Self {
         State {
+            capacity,
             epoch,
             ..State::default()
         }
@@ -83,6 +86,7 @@ impl State {
         if self.tasks.contains_key(&ids.first) {
             return Ok(accepted);
         }
+        self.find_room(&submission)?;
         self.open_for(&submission)?;
         if let Some(key) = submission.idempotency {
             let until = now + IDEMPOTENCY_WINDOW;
@@ -105,6 +109,29 @@ impl State {
         Ok(accepted)
     }
 
+    /// Refuses what would not be taken anyway, then what there is no room for.
+    fn find_room(&self, submission: &Submission) -> Result<(), Error> {
+        let id = submission.batch_id;
+        let group = self.batches.get(&id);
+        match submission.append {
+            Append::New => {}
+            Append::Open if group.is_some_and(|it| !it.batch.open) => {
+                return Err(Error::BatchClosed(id));
+            }
+            _ if group.is_none() => return Err(Error::NoSuchBatch(id)),
+            _ => {}
+        }
+        let more = Load::of(submission.specs.iter().map(AsRef::as_ref));
+        self.capacity.check(1, self.load(), more)
+    }
+
+    /// What has not ended.
+    pub(super) fn load(&self) -> Load {
+        let tasks = self.tasks.values().map(|kept| &kept.task);
+        let unfinished = tasks.filter(|task| !task.status().is_terminal());
+        Load::of(unfinished.map(|task| task.spec.as_ref()))
+    }
+
     /// Finds or makes the batch of a submission.
     fn open_for(&mut self, submission: &Submission) -> Result<(), Error> {
         let id = submission.batch_id;
@@ -120,7 +147,6 @@ impl State {
         let group = self.batches.get_mut(&id).ok_or(Error::NoSuchBatch(id))?;
         match submission.append {
             Append::Retry => return Ok(()),
-            Append::Open if !group.batch.open => return Err(Error::BatchClosed(id)),
             Append::Open if !submission.keep_open => self.amended.push(id),
             Append::Open | Append::New => {}
         }

@@ -276,7 +276,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "store", "durability", "limits", "functions", "default_model", "status_retention", "result_retention")
+    __slots__ = ("version", "store", "durability", "limits", "functions", "default_model", "status_retention", "result_retention", "store_epoch")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STORE_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +285,7 @@ class GetServerInfoResponse(_message.Message):
     DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
     STATUS_RETENTION_FIELD_NUMBER: _ClassVar[int]
     RESULT_RETENTION_FIELD_NUMBER: _ClassVar[int]
+    STORE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     version: str
     store: str
     durability: _task_pb2.Durability
@@ -293,18 +294,23 @@ class GetServerInfoResponse(_message.Message):
     default_model: str
     status_retention: _duration_pb2.Duration
     result_retention: _duration_pb2.Duration
-    def __init__(self, version: _Optional[str] = ..., store: _Optional[str] = ..., durability: _Optional[_Union[_task_pb2.Durability, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., functions: _Optional[_Iterable[str]] = ..., default_model: _Optional[str] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    store_epoch: int
+    def __init__(self, version: _Optional[str] = ..., store: _Optional[str] = ..., durability: _Optional[_Union[_task_pb2.Durability, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., functions: _Optional[_Iterable[str]] = ..., default_model: _Optional[str] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., store_epoch: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("tasks_per_batch", "batch_bytes", "task_bytes", "ids_per_call", "name_bytes")
+    __slots__ = ("tasks_per_batch", "batch_bytes", "task_bytes", "ids_per_call", "name_bytes", "queue_tasks", "queue_bytes")
     TASKS_PER_BATCH_FIELD_NUMBER: _ClassVar[int]
     BATCH_BYTES_FIELD_NUMBER: _ClassVar[int]
     TASK_BYTES_FIELD_NUMBER: _ClassVar[int]
     IDS_PER_CALL_FIELD_NUMBER: _ClassVar[int]
     NAME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_TASKS_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_BYTES_FIELD_NUMBER: _ClassVar[int]
     tasks_per_batch: int
     batch_bytes: int
     task_bytes: int
     ids_per_call: int
     name_bytes: int
-    def __init__(self, tasks_per_batch: _Optional[int] = ..., batch_bytes: _Optional[int] = ..., task_bytes: _Optional[int] = ..., ids_per_call: _Optional[int] = ..., name_bytes: _Optional[int] = ...) -> None: ...
+    queue_tasks: int
+    queue_bytes: int
+    def __init__(self, tasks_per_batch: _Optional[int] = ..., batch_bytes: _Optional[int] = ..., task_bytes: _Optional[int] = ..., ids_per_call: _Optional[int] = ..., name_bytes: _Optional[int] = ..., queue_tasks: _Optional[int] = ..., queue_bytes: _Optional[int] = ...) -> None: ...
