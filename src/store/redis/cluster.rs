@@ -246,7 +246,7 @@ impl Cluster {
         if let Some(node) = nodes.get(home) {
             return node.link.clone();
         }
-        let dialer = Dialer::new(Target::Fixed(info.clone()), self.common.clone());
+        let dialer = Dialer::new(Target::Fixed(Box::new(info.clone())), self.common.clone());
         let link = Arc::new(Link::new(dialer, partitions.clone()));
         let node = Node {
             info,

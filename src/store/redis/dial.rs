@@ -24,7 +24,7 @@ use crate::store::{Durability, Error};
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// This server.
-    Fixed(ConnectionInfo),
+    Fixed(Box<ConnectionInfo>),
     /// The primary that sentinels know.
     Sentinels(Arc<Sentinels>),
 }
@@ -85,7 +85,7 @@ impl Dialer {
     /// The server to dial now.
     pub(super) async fn server(&self) -> Result<ConnectionInfo, Error> {
         match &self.target {
-            Target::Fixed(info) => Ok(info.clone()),
+            Target::Fixed(info) => Ok(ConnectionInfo::clone(info)),
             Target::Sentinels(sentinels) => sentinels.primary().await,
         }
     }

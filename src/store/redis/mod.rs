@@ -150,7 +150,7 @@ impl RedisStore {
             wait: config.wait,
         });
         let (router, durability) = match config.address.topology {
-            Topology::Single(info) => single(common.clone(), Target::Fixed(*info)).await,
+            Topology::Single(info) => single(common.clone(), Target::Fixed(info)).await,
             Topology::Sentinel {
                 sentinels,
                 master,
