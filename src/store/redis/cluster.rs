@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use parking_lot::Mutex;
-use redis::{Client, ConnectionAddr, ConnectionInfo, Value};
+use redis::{Client, ConnectionAddr, ConnectionInfo, Pipeline, Value};
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -17,12 +17,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     dial::{Common, Dialer, Target},
+    error,
     keys::Keys,
     link::{CONNECT_TIMEOUT, Call, Link, settings},
     reply,
     router::Behind,
     sentinel::at,
-    server::ConnectError,
+    server::{ConnectError, IS_NO_CLUSTER},
 };
 use crate::store::{Durability, Error};
 
@@ -96,10 +97,8 @@ impl Cluster {
             return Err(Error::Unavailable("the cluster does not serve every slot".into()).into());
         }
         let mut least = Durability::FsyncReplicated(u32::MAX);
-        for (link, partitions) in self.arrangement().1 {
-            let dialled = link.dialer().dial(&partitions).await?;
-            least = least.min(dialled.durability);
-            link.take(dialled);
+        for (link, _) in self.arrangement().1 {
+            least = least.min(link.connect().await?);
         }
         Ok(least)
     }
@@ -148,7 +147,7 @@ impl Cluster {
         }
     }
 
-    /// The calls with these indexes, by the link that serves them; none for those that nobody serves.
+    /// The calls with these indexes, by the link that serves them; none for those that nobody serves now.
     pub(super) fn by_link(
         &self,
         calls: &[Call],
@@ -159,6 +158,7 @@ impl Cluster {
         for index in indexes {
             let partition = usize::from(calls[*index].partition);
             let link = map.links.get(partition).cloned().flatten();
+            let link = link.filter(|link| link.takes(calls[*index].partition));
             let same = |other: &Option<Arc<Link>>| match (other, &link) {
                 (Some(one), Some(other)) => Arc::ptr_eq(one, other),
                 (one, other) => one.is_none() && other.is_none(),
@@ -174,8 +174,8 @@ impl Cluster {
     /// Reads the map from the node that knows the latest, and arranges the links by it.
     ///
     /// # Errors
-    /// No node answers, or one that is new cannot be used.
-    pub(super) async fn look(&self) -> Result<(), Error> {
+    /// No node answers in good health, or those that were named form no cluster.
+    pub(super) async fn look(&self) -> Result<(), ConnectError> {
         let mut infos: HashMap<String, ConnectionInfo> = HashMap::new();
         for seed in &self.seeds {
             infos.insert(seed.addr().to_string(), seed.clone());
@@ -184,11 +184,19 @@ impl Cluster {
             infos.insert(name.clone(), node.info.clone());
         }
         let views = join_all(infos.values().map(view)).await;
-        let latest = views.into_iter().flatten().max_by_key(|(epoch, _)| *epoch);
+        if views.iter().any(|view| matches!(view, View::NoCluster)) && self.nodes.lock().is_empty()
+        {
+            return Err(ConnectError::Topology(IS_NO_CLUSTER));
+        }
+        let healthy = views.into_iter().filter_map(|view| match view {
+            View::Healthy(epoch, ranges) => Some((epoch, ranges)),
+            _ => None,
+        });
+        let latest = healthy.max_by_key(|(epoch, _)| *epoch);
         let (_, ranges) = latest.ok_or_else(|| {
             Error::Unavailable("no node of the cluster answers in good health".into())
         })?;
-        self.arrange(&ranges).await
+        Ok(self.arrange(&ranges).await?)
     }
 
     async fn arrange(&self, ranges: &Ranges) -> Result<(), Error> {
@@ -213,14 +221,22 @@ impl Cluster {
             homes.push(home);
         }
         let mut links: HashMap<String, Arc<Link>> = HashMap::new();
+        let mut serving = Vec::new();
         for (home, (info, partitions)) in by_home {
             let partitions: Arc<[u16]> = partitions.into();
             let link = self.link_to(&home, info, &partitions);
-            // Nothing is sent to a partition in its new place before that was compared with what was seen of it.
-            link.serve(partitions).await?;
-            links.insert(home, link);
+            links.insert(home, link.clone());
+            serving.push((link, partitions));
         }
-        self.nodes.lock().retain(|home, _| links.contains_key(home));
+        serving.extend(self.forget_all_but(&links));
+        // One that cannot be entered now waits for the next reading of the map; the others do not wait for it.
+        join_all(serving.into_iter().map(|(link, partitions)| async move {
+            let served = timeout(2 * CONNECT_TIMEOUT, link.serve(partitions)).await;
+            if let Ok(Err(error)) = served {
+                tracing::debug!(%error, server = %link.dialer(), "could not enter every partition");
+            }
+        }))
+        .await;
         self.map.send_if_modified(|map| {
             let fresh: Vec<Option<Arc<Link>>> = homes
                 .iter()
@@ -241,6 +257,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets nodes go that serve nothing any more. What they still answer must not be taken.
+    fn forget_all_but(&self, links: &HashMap<String, Arc<Link>>) -> Vec<Behind> {
+        let mut nodes = self.nodes.lock();
+        let gone = nodes.extract_if(|home, _| !links.contains_key(home));
+        gone.map(|(_, node)| (node.link, [].into())).collect()
+    }
+
     fn link_to(&self, home: &str, info: ConnectionInfo, partitions: &Arc<[u16]>) -> Arc<Link> {
         let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.get(home) {
@@ -258,34 +281,53 @@ impl Cluster {
     }
 }
 
-/// What a node in good health knows of the slots, and its cluster epoch.
-async fn view(node: &ConnectionInfo) -> Option<(u64, Ranges)> {
-    let client = Client::open(node.clone()).ok()?;
+/// What a node says of the cluster.
+enum View {
+    /// Its cluster epoch, and what it knows of the slots.
+    Healthy(u64, Ranges),
+    /// It is no node of a cluster.
+    NoCluster,
+    /// It is away, or knows that it does not know enough.
+    None,
+}
+
+async fn view(node: &ConnectionInfo) -> View {
+    let Ok(client) = Client::open(node.clone()) else {
+        return View::None;
+    };
     let question = async {
         let settings = settings();
         let connect = client.get_multiplexed_async_connection_with_config(&settings);
         let mut connection = connect.await.ok()?;
-        let mut pipeline = redis::pipe();
+        let mut pipeline = Pipeline::new();
         pipeline.cmd("CLUSTER").arg("INFO");
         pipeline.cmd("CLUSTER").arg("SLOTS");
-        let answers: (String, Value) = pipeline.query_async(&mut connection).await.ok()?;
-        Some(answers)
+        connection.send_packed_commands(&pipeline, 0, 2).await.ok()
     };
-    let (info, slots) = timeout(CONNECT_TIMEOUT, question).await.ok()??;
+    match timeout(CONNECT_TIMEOUT, question).await {
+        Ok(Some(answers)) => read_view(&answers, node.addr()).unwrap_or(View::None),
+        _ => View::None,
+    }
+}
+
+fn read_view(answers: &[Value], asked: &ConnectionAddr) -> Option<View> {
+    let [info, slots] = answers else { return None };
+    if error::is_no_cluster(info) {
+        return Some(View::NoCluster);
+    }
+    let info = String::from_utf8_lossy(reply::bytes(info)?).into_owned();
     let field = |name: &str| {
         let mut lines = info.lines();
-        lines.find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
+        lines.find_map(|line| Some(line.strip_prefix(name)?.trim()))
     };
     if field("cluster_state:")? != "ok" {
         return None;
     }
-    let epoch = field("cluster_current_epoch:")?.parse().ok()?;
-    let ranges = reply::array(&slots)?.iter();
-    Some((
-        epoch,
-        ranges
-            .map(|range| read_range(range, node.addr()))
-            .collect::<Option<_>>()?,
+    let ranges = reply::array(slots)?.iter();
+    let ranges = ranges.map(|range| read_range(range, asked));
+    Some(View::Healthy(
+        field("cluster_current_epoch:")?.parse().ok()?,
+        ranges.collect::<Option<_>>()?,
     ))
 }
 

@@ -106,6 +106,13 @@ impl Ledger {
         before != 0 && before < standing.epoch
     }
 
+    /// Whether the partition was entered under this reign: else what is heard of it says nothing about what was seen
+    /// before.
+    pub(super) fn is_under(&self, partition: u16, reign: &str) -> bool {
+        let page = self.0.get(usize::from(partition));
+        page.is_some_and(|page| *page.reign.lock() == reign.as_bytes())
+    }
+
     /// An announcement of that number was made: somebody was told so.
     pub(super) fn saw(&self, partition: u16, seq: u64) {
         if let Some(page) = self.0.get(usize::from(partition)) {

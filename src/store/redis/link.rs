@@ -6,27 +6,19 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use parking_lot::RwLock;
-use redis::{AsyncConnectionConfig, ConnectionAddr, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, ConnectionAddr, Pipeline, Value};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
     time::{sleep, timeout},
 };
 
-use super::{
-    dial::{Dialer, Dialled},
-    error,
-    keys::Keys,
-    script::{Script, Scripts},
-};
-use crate::store::Error;
+use super::{dial::Dialer, error, live::Live, script::Script, server::ConnectError};
+use crate::store::{Durability, Error};
 
 /// A server that does not take a connection within this is away.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -66,17 +58,11 @@ pub(super) struct Link {
     /// The partitions that live there, as far as is known.
     partitions: RwLock<Arc<[u16]>>,
     live: RwLock<Option<Arc<Live>>>,
+    /// Held by whoever makes a connection or enters partitions over it.
+    changing: Mutex<()>,
     lost: Notify,
     /// Counts the connections made, so that whoever depends on one hears of the next.
     made: watch::Sender<u64>,
-}
-
-struct Live {
-    connection: MultiplexedConnection,
-    modern: bool,
-    addr: ConnectionAddr,
-    scripts: Arc<Scripts>,
-    strikes: AtomicU32,
 }
 
 impl fmt::Debug for Link {
@@ -94,6 +80,7 @@ impl Link {
             dialer,
             partitions: RwLock::new(partitions),
             live: RwLock::new(None),
+            changing: Mutex::new(()),
             lost: Notify::new(),
             made: watch::Sender::new(0),
         };
@@ -133,7 +120,11 @@ impl Link {
                 answers[index] = answer;
             }
         }
-        Ok(answers)
+        if calls.iter().all(|call| live.has_entered(call.partition)) {
+            Ok(answers)
+        } else {
+            Err(given_up())
+        }
     }
 
     /// Like [`Link::run`] for calls that are answered at once by any server in good health.
@@ -151,29 +142,41 @@ impl Link {
         }
     }
 
-    /// Other partitions live there from now on. They are entered before this returns, if there is a connection.
+    /// These partitions, and no others, live there from now on. They are entered before this returns, if there is a
+    /// connection.
     ///
     /// # Errors
-    /// They could not be entered.
-    pub(super) async fn serve(&self, partitions: Arc<[u16]>) -> Result<(), Error> {
-        let known = std::mem::replace(&mut *self.partitions.write(), partitions.clone());
-        let fresh: Vec<u16> = partitions
-            .iter()
-            .copied()
-            .filter(|partition| !known.contains(partition))
-            .collect();
+    /// They could not be entered; nothing is sent to them until that was done.
+    pub(super) async fn serve(&self, partitions: Arc<[u16]>) -> Result<(), ConnectError> {
+        *self.partitions.write() = partitions.clone();
         let live = self.live.read().clone();
-        match live {
-            Some(live) if !fresh.is_empty() => {
-                let mut connection = live.connection.clone();
-                let entered = self
-                    .dialer
-                    .enter(&mut connection, &live.scripts, &fresh)
-                    .await;
-                entered.map_err(|error| Error::Unavailable(error.to_string()))
-            }
-            _ => Ok(()),
+        // Without a connection the next one is made for these.
+        if live.is_none_or(|live| live.keep_only(&partitions).is_empty()) {
+            return Ok(());
         }
+        let _alone = self.changing.lock().await;
+        self.settle().await
+    }
+
+    /// Enters those partitions that have come to live there since the connection was made, and forgets those that
+    /// left: they have to be entered again if they come back.
+    async fn settle(&self) -> Result<(), ConnectError> {
+        let (live, partitions) = (self.live.read().clone(), self.partitions.read().clone());
+        let Some(live) = live else { return Ok(()) };
+        let fresh = live.keep_only(&partitions);
+        if !fresh.is_empty() {
+            let mut connection = live.connection.clone();
+            let entering = self.dialer.enter(&mut connection, &live.scripts, &fresh);
+            live.enter(entering.await?);
+        }
+        Ok(())
+    }
+
+    /// Whether a call for this partition would be sent now, or fail for want of a connection; else it has not been
+    /// entered yet.
+    pub(super) fn takes(&self, partition: u16) -> bool {
+        let live = self.live.read();
+        live.as_ref().is_none_or(|live| live.has_entered(partition))
     }
 
     /// Whether the server that the link leads to, as far as is known, knows sharded channels.
@@ -195,32 +198,34 @@ impl Link {
         }
     }
 
-    /// Takes a connection that has been dialled.
-    pub(super) fn take(&self, dialled: Dialled) {
-        *self.live.write() = Some(Arc::new(Live {
-            connection: dialled.connection,
-            modern: dialled.modern,
-            addr: dialled.addr,
-            scripts: dialled.scripts,
-            strikes: AtomicU32::new(0),
-        }));
+    /// Makes the connection if there is none. Answers how well the server keeps things.
+    ///
+    /// # Errors
+    /// The server is away, or will not do.
+    pub(super) async fn connect(&self) -> Result<Durability, ConnectError> {
+        let _alone = self.changing.lock().await;
+        if let Some(live) = self.live.read().as_ref() {
+            return Ok(live.durability);
+        }
+        let partitions = self.partitions.read().clone();
+        let live = Arc::new(Live::new(self.dialer.dial(&partitions).await?));
+        *self.live.write() = Some(live.clone());
         self.made.send_modify(|count| *count += 1);
+        // Others may have come to live there meanwhile. Those that cannot be entered now are tried again later.
+        if let Err(error) = self.settle().await {
+            tracing::debug!(%error, server = %self.dialer, "could not enter every partition");
+        }
+        Ok(live.durability)
     }
 
-    /// Dials whenever there is no connection; runs until it is dropped.
+    /// Connects whenever there is no connection; runs until it is dropped.
     pub(super) async fn keep(self: Arc<Self>) {
         loop {
             self.lost.notified().await;
             let mut backoff = BACKOFF_MIN;
             while self.live.read().is_none() {
-                let partitions = self.partitions.read().clone();
-                match self.dialer.dial(&partitions).await {
-                    // Others have come to live there meanwhile: they have to be entered as well.
-                    Ok(_) if !Arc::ptr_eq(&partitions, &self.partitions.read()) => {}
-                    Ok(dialled) => {
-                        self.take(dialled);
-                        tracing::info!(server = %self.dialer, "connected to Redis");
-                    }
+                match self.connect().await {
+                    Ok(_) => tracing::info!(server = %self.dialer, "connected to Redis"),
                     Err(error) => {
                         tracing::debug!(%error, server = %self.dialer, "could not connect to Redis");
                         sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -237,6 +242,8 @@ impl Link {
             .send_packed_commands(pipeline, 0, pipeline.len())
             .await
         {
+            // Late words of a server that has been replaced: what it took is lost.
+            Ok(_) if !self.is_current(live) => Err(given_up()),
             Ok(values) => {
                 live.strikes.store(0, Ordering::Relaxed);
                 if values.iter().any(is_demoted) {
@@ -254,6 +261,11 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    fn is_current(&self, live: &Arc<Live>) -> bool {
+        let current = self.live.read();
+        current.as_ref().is_some_and(|now| Arc::ptr_eq(now, live))
     }
 
     fn live(&self) -> Result<Arc<Live>, Error> {
@@ -278,39 +290,9 @@ impl Link {
     }
 }
 
-impl Live {
-    fn pipeline(&self, calls: &[&Call]) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(calls.len());
-        for call in calls {
-            self.add(&mut pipeline, call);
-        }
-        pipeline
-    }
-
-    fn load(&self, pipeline: &mut Pipeline, order: Order) {
-        match order {
-            Order::Run(script) => pipeline
-                .cmd("SCRIPT")
-                .arg("LOAD")
-                .arg(self.scripts.text(script)),
-            // Keeps the pairs together; a plain command never lacks a script.
-            Order::Command(_) => pipeline.cmd("PING"),
-        };
-    }
-
-    fn add(&self, pipeline: &mut Pipeline, call: &Call) {
-        match call.order {
-            Order::Run(script) => pipeline
-                .cmd("EVALSHA")
-                .arg(self.scripts.hash(script))
-                .arg(1)
-                .arg(Keys::of(call.partition).meta()),
-            Order::Command(name) => pipeline.cmd(name),
-        };
-        for arg in &call.args {
-            pipeline.arg(&arg[..]);
-        }
-    }
+/// The answer came over a connection that is not in use any more, or from a node that has lost the partition.
+fn given_up() -> Error {
+    Error::Unavailable("the server was replaced before it answered".into())
 }
 
 /// How connections for commands are made.

@@ -46,6 +46,17 @@ enum Routes {
     ),
 }
 
+/// How much a run of calls may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// A partition that is on its way is waited for.
+    Patient,
+    /// The others must not wait for it.
+    Once,
+    /// Any server in good health answers at once.
+    Probe,
+}
+
 /// A link, and the partitions that live behind it.
 pub(super) type Behind = (Arc<Link>, Arc<[u16]>);
 
@@ -72,12 +83,12 @@ impl Router {
 
     /// Runs calls, those for different servers at the same time. Each has its own answer, in order.
     pub(super) async fn run(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
-        self.run_all(calls, false).await
+        self.run_all(calls, Haste::Patient).await
     }
 
     /// Like [`Router::run`] for calls that any server in good health answers at once.
     pub(super) async fn probe(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
-        self.run_all(calls, true).await
+        self.run_all(calls, Haste::Probe).await
     }
 
     /// Runs calls of which all must work.
@@ -88,14 +99,20 @@ impl Router {
         self.run(calls).await.into_iter().collect()
     }
 
-    /// Runs calls of which some may fail: answers those that worked, with the calls' places.
+    /// Runs calls of which some may fail: answers those that worked, with the calls' places. Does not wait for
+    /// partitions that are on their way.
     ///
     /// # Errors
     /// The first one when all fail.
     pub(super) async fn run_some(&self, calls: &[Call]) -> Result<Vec<(usize, Value)>, Error> {
         let mut failed = None;
         let mut worked = Vec::with_capacity(calls.len());
-        for (index, answer) in self.run(calls).await.into_iter().enumerate() {
+        for (index, answer) in self
+            .run_all(calls, Haste::Once)
+            .await
+            .into_iter()
+            .enumerate()
+        {
             match answer {
                 Ok(value) => worked.push((index, value)),
                 Err(error) => {
@@ -147,20 +164,20 @@ impl Router {
         }
     }
 
-    async fn run_all(&self, calls: &[Call], probing: bool) -> Vec<Result<Value, Error>> {
+    async fn run_all(&self, calls: &[Call], haste: Haste) -> Vec<Result<Value, Error>> {
         match &self.routes {
             _ if calls.is_empty() => Vec::new(),
             Routes::One(link, _) => {
                 let calls: Vec<&Call> = calls.iter().collect();
-                settle(send(link, &calls, probing).await, calls.len())
+                settle(send(link, &calls, haste).await, calls.len())
             }
-            Routes::Many(cluster, _) => scatter(cluster, calls, probing).await,
+            Routes::Many(cluster, _) => scatter(cluster, calls, haste).await,
         }
     }
 }
 
-async fn send(link: &Link, calls: &[&Call], probing: bool) -> Result<Vec<Value>, Error> {
-    if probing {
+async fn send(link: &Link, calls: &[&Call], haste: Haste) -> Result<Vec<Value>, Error> {
+    if haste == Haste::Probe {
         link.probe(calls).await
     } else {
         link.run(calls).await
@@ -188,51 +205,92 @@ fn settle(sent: Result<Vec<Value>, Error>, calls: usize) -> Vec<Result<Value, Er
 }
 
 /// Runs calls on the nodes of a cluster; those whose partition has just moved are run again where it went.
-async fn scatter(cluster: &Cluster, calls: &[Call], probing: bool) -> Vec<Result<Value, Error>> {
+async fn scatter(cluster: &Cluster, calls: &[Call], haste: Haste) -> Vec<Result<Value, Error>> {
     let mut answers: Vec<Option<Result<Value, Error>>> = calls.iter().map(|_| None).collect();
     let until = Instant::now() + PATIENCE;
     loop {
         let open: Vec<usize> = (0..calls.len()).filter(|i| answers[*i].is_none()).collect();
-        let groups = cluster.by_link(calls, &open);
-        let sent = groups.iter().map(|(link, members)| async move {
-            let calls: Vec<&Call> = members.iter().map(|index| &calls[*index]).collect();
-            match link {
-                Some(link) => send(link, &calls, probing).await,
-                None => Err(Error::Unavailable("no node has the slot".into())),
-            }
-        });
-        let is_last = probing || Instant::now() >= until;
+        let is_last = haste != Haste::Patient || Instant::now() >= until;
         let mut moved = false;
-        for ((_, members), sent) in groups.iter().zip(join_all(sent).await) {
-            match sent {
-                Ok(values) => {
-                    for (index, value) in members.iter().zip(values) {
-                        if error::is_astray(&value) {
-                            moved = true;
-                            if !is_last {
-                                continue;
-                            }
-                        }
-                        answers[*index] = Some(error::answered(value));
-                    }
-                }
-                failed => {
+        for (index, answer) in attempt(cluster, calls, &open, haste).await {
+            let (answer, astray) = match answer {
+                Attempt::Answered(value) => (error::answered(value), false),
+                Attempt::Astray(error) => (Err(error), true),
+                Attempt::Failed(error) => {
                     moved = true;
-                    for (index, answer) in members.iter().zip(settle(failed, members.len())) {
-                        answers[*index] = Some(answer);
-                    }
+                    (Err(error), false)
                 }
+            };
+            moved |= astray;
+            if is_last || !astray {
+                answers[index] = Some(answer);
             }
         }
         if moved {
             cluster.look_again();
         }
-        if answers.iter().all(Option::is_some) {
+        if is_last || answers.iter().all(Option::is_some) {
+            let late = || Err(reply::odd("a call"));
             return answers
                 .into_iter()
-                .map(|answer| answer.unwrap_or_else(|| Err(reply::odd("a call"))))
+                .map(|it| it.unwrap_or_else(late))
                 .collect();
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// What came of one call.
+enum Attempt {
+    Answered(Value),
+    /// Nobody serves its partition now, or not where it was asked.
+    Astray(Error),
+    Failed(Error),
+}
+
+/// Sends the calls with these indexes once.
+async fn attempt(
+    cluster: &Cluster,
+    calls: &[Call],
+    open: &[usize],
+    haste: Haste,
+) -> Vec<(usize, Attempt)> {
+    let sent = cluster
+        .by_link(calls, open)
+        .into_iter()
+        .map(|(link, members)| async move {
+            let asked: Vec<&Call> = members.iter().map(|index| &calls[*index]).collect();
+            let nobody = || {
+                Attempt::Astray(Error::Unavailable(
+                    "no node serves the partition now".into(),
+                ))
+            };
+            let answers: Vec<Attempt> = match link {
+                None => members.iter().map(|_| nobody()).collect(),
+                Some(link) => match send(&link, &asked, haste).await {
+                    Ok(values) => values.into_iter().map(Attempt::of).collect(),
+                    failed => {
+                        let failures = settle(failed, members.len()).into_iter();
+                        failures
+                            .filter_map(Result::err)
+                            .map(Attempt::Failed)
+                            .collect()
+                    }
+                },
+            };
+            members.into_iter().zip(answers)
+        });
+    join_all(sent).await.into_iter().flatten().collect()
+}
+
+impl Attempt {
+    fn of(value: Value) -> Self {
+        if !error::is_astray(&value) {
+            return Attempt::Answered(value);
+        }
+        match error::answered(value) {
+            Err(error) => Attempt::Astray(error),
+            Ok(value) => Attempt::Answered(value),
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What tests stand on: real servers, a model of a store, and checks over recorded histories.
 
 pub(crate) mod cluster;
+pub(crate) mod deaf;
+pub(crate) mod false_sentinel;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
 pub(crate) mod history;
