@@ -148,7 +148,11 @@ impl Feed {
                     let reached = before.insert(call.partition, standing.seq);
                     gap |= news | self.is_behind(call.partition, reached, standing.seq);
                 }
-                Ok(Err(error)) => tracing::error!(%error, "what Redis holds is not what it held"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "what Redis holds is not what it held");
+                    router.distrust(call.partition);
+                    failed.push(call.partition);
+                }
                 Err(_away) => failed.push(call.partition),
             }
         }

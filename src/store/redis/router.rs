@@ -145,6 +145,16 @@ impl Router {
         answers.pop().unwrap_or_else(|| Err(reply::odd("a script")))
     }
 
+    /// Gives up the connection to the server of a partition that holds what it should not: nothing is sent there until
+    /// a new one finds it as it should be.
+    pub(super) fn distrust(&self, partition: u16) {
+        let (_, links) = self.arrangement();
+        let link = links.iter().find(|(_, all)| all.contains(&partition));
+        if let Some((link, _)) = link {
+            link.reconnect("the data there was made by something else");
+        }
+    }
+
     /// Every link with what lives behind it, and the number of this arrangement.
     pub(super) fn arrangement(&self) -> (u64, Vec<Behind>) {
         match &self.routes {

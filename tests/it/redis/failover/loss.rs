@@ -14,13 +14,13 @@ use super::{
 };
 
 /// A primary and a replica of it that stops hearing of anything when told to.
-struct Pair {
-    first: RedisServer,
-    second: RedisServer,
+pub(super) struct Pair {
+    pub(super) first: RedisServer,
+    pub(super) second: RedisServer,
 }
 
 impl Pair {
-    async fn start() -> Pair {
+    pub(super) async fn start() -> Pair {
         let first = RedisServer::start(&["--repl-diskless-sync-delay", "0"]).await;
         let of = first.port().to_string();
         let second = RedisServer::start(&["--replicaof", "127.0.0.1", &of]).await;
@@ -30,7 +30,7 @@ impl Pair {
     }
 
     /// Waits until the replica has all that was written.
-    async fn is_level(&self) {
+    pub(super) async fn is_level(&self) {
         let offset = async |server: &RedisServer, name: &str| {
             let info = server.info("replication").await;
             let line = info.lines().find_map(|line| line.strip_prefix(name));
@@ -45,12 +45,20 @@ impl Pair {
     }
 
     /// The replica becomes a primary with what it has; the other goes on.
-    async fn promote(&self) {
+    pub(super) async fn promote(&self) {
         let mut connection = self.second.connect().await.unwrap();
         let mut promote = cmd("REPLICAOF");
         promote.arg("NO").arg("ONE");
         promote.exec_async(&mut connection).await.unwrap();
     }
+}
+
+/// How many announcements were made on a server.
+async fn reached(server: &RedisServer) -> u64 {
+    let mut connection = server.connect().await.unwrap();
+    let mut ask = cmd("HGET");
+    ask.arg("{td:0}:m").arg("seq");
+    ask.query_async(&mut connection).await.unwrap()
 }
 
 #[tokio::test]
@@ -77,15 +85,16 @@ async fn a_loss_begins_one_epoch_however_many_find_it_and_however_late() {
     submit(&late, 0, 1).await;
     let mut heard = first.changes();
 
-    pair.first.pause();
     sentinels[0].name(new);
     // Far past what both have seen, at once, so that numbers alone would hide the loss.
-    for _ in 0..60 {
-        serves(&first, 0).await;
-    }
+    let far = reached(&pair.first).await + 60;
+    eventually("much is written to the new primary", SOON, async || {
+        let _ = first.submit(submission(0, 1)).await;
+        (reached(&pair.second).await > far).then_some(())
+    })
+    .await;
     comes_to_epoch(&first, 2).await;
     hears_gap(&mut heard).await;
-    pair.first.resume();
     assert_eq!(late.info().epoch, 1);
     sentinels[1].name(new);
     comes_to_epoch(&late, 2).await;

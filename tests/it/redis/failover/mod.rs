@@ -9,6 +9,7 @@ mod migration;
 mod refusal;
 mod restart;
 mod sentinel;
+mod service;
 mod traffic;
 
 use std::time::Duration;

@@ -1,13 +1,16 @@
 //! One server that comes back with all, less or nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use ::redis::cmd;
-use tidings::store::Store;
+use tidings::store::{Error, Store};
+use tokio::task::{JoinSet, yield_now};
 
 use crate::support::{eventually, redis::RedisServer};
 
-use super::{SOON, all_queued, comes_to_epoch, hears_changes, hears_gap, open, serves, submit};
+use super::{
+    SOON, all_queued, comes_to_epoch, hears_changes, hears_gap, open, serves, submission, submit,
+};
 
 #[tokio::test]
 async fn a_server_that_comes_back_empty_begins_an_epoch_each_time_and_an_empty_one_does_not() {
@@ -87,6 +90,33 @@ async fn data_that_is_flushed_under_a_live_connection_is_missed_within_seconds()
     }
 }
 
+/// Numbers alone would hide the loss from whoever looks a second later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_found_before_anything_is_written_over_it() {
+    let mut server = RedisServer::start(&[]).await;
+    let store = Arc::new(open(&server.url(), 1).await);
+    for epoch in 2..=4 {
+        submit(&store, 0, 1).await;
+        let mut writing = JoinSet::new();
+        for _ in 0..4 {
+            let store = store.clone();
+            writing.spawn(async move {
+                loop {
+                    let _ = store.submit(submission(0, 1)).await;
+                    yield_now().await;
+                }
+            });
+        }
+        server.restart().await;
+        eventually("much is written", SOON, async || {
+            (store.stats().await.ok()?.ready > 100).then_some(())
+        })
+        .await;
+        writing.shutdown().await;
+        comes_to_epoch(&store, epoch).await;
+    }
+}
+
 /// A primary whose last replica has been away for long calls its history by another name.
 #[tokio::test]
 async fn a_reign_that_is_renamed_is_no_loss() {
@@ -131,5 +161,32 @@ async fn a_reign_that_is_renamed_is_no_loss() {
     cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
     for store in &stores {
         comes_to_epoch(store, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn data_that_another_version_made_meanwhile_is_not_touched() {
+    let server = RedisServer::start(&[]).await;
+    let store = open(&server.url(), 2).await;
+    submit(&store, 0, 3).await;
+    let mut connection = server.connect().await.unwrap();
+    for (field, other) in [("schema", "99"), ("partitions", "7")] {
+        let mut ask = cmd("HGET");
+        ask.arg("{td:1}:m").arg(field);
+        let own: String = ask.query_async(&mut connection).await.unwrap();
+        let mut set = cmd("HSET");
+        set.arg("{td:1}:m").arg(field).arg(other);
+        set.exec_async(&mut connection).await.unwrap();
+        eventually("the store serves no more", SOON, async || {
+            store.stats().await.is_err().then_some(())
+        })
+        .await;
+        let error = store.submit(submission(1, 1)).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        let mut set = cmd("HSET");
+        set.arg("{td:1}:m").arg(field).arg(own);
+        set.exec_async(&mut connection).await.unwrap();
+        serves(&store, 1).await;
+        hears_changes(&store, 1).await;
     }
 }
