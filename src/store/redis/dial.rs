@@ -20,7 +20,7 @@ use crate::store::{Durability, Error};
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// This server.
-    Fixed(ConnectionInfo),
+    Fixed(Box<ConnectionInfo>),
     /// The primary that sentinels know.
     Sentinels(Arc<Sentinels>),
 }
@@ -80,7 +80,7 @@ impl Dialer {
     /// The server to dial now.
     pub(super) async fn server(&self) -> Result<ConnectionInfo, Error> {
         match &self.target {
-            Target::Fixed(info) => Ok(info.clone()),
+            Target::Fixed(info) => Ok((**info).clone()),
             Target::Sentinels(sentinels) => sentinels.primary().await,
         }
     }

@@ -28,6 +28,7 @@ mod script;
 mod sentinel;
 mod server;
 mod submit;
+mod view;
 
 use std::{
     collections::HashMap,
@@ -136,7 +137,7 @@ impl RedisStore {
             cluster: config.address.is_cluster(),
         });
         let (router, durability) = match config.address.topology {
-            Topology::Single(info) => single(common.clone(), Target::Fixed(*info)).await,
+            Topology::Single(info) => single(common.clone(), Target::Fixed(info)).await,
             Topology::Sentinel {
                 sentinels,
                 master,

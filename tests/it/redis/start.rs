@@ -84,7 +84,7 @@ async fn a_server_that_cannot_be_used_is_named_with_what_to_do() {
         (wrong.as_str(), "it refuses the user or password"),
         ("redis://127.0.0.1:1", "refused"),
     ] {
-        let error = RedisStore::connect(config(&url)).await.unwrap_err();
+        let error = RedisStore::connect(config(url)).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains(says), "{text}");
         assert!(text.contains("at 127.0.0.1:"), "{text}");
