@@ -43,7 +43,7 @@ impl RedisStore {
             .map(|(partition, share)| self.acquire_call(partition, worker, share, lease))
             .unzip();
         let mut failed = None;
-        let answers = self.router.run(&calls).await;
+        let answers = self.router.run_once(&calls).await;
         for ((call, request), answer) in calls.iter().zip(requests).zip(answers) {
             let taken = answer.and_then(|answer| self.taken(call.partition, &answer, worker));
             match taken {

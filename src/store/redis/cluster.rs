@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use parking_lot::Mutex;
-use redis::{Client, ConnectionAddr, ConnectionInfo, Value};
+use redis::ConnectionInfo;
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -18,11 +18,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     dial::{Common, Dialer, Target},
     keys::Keys,
-    link::{CONNECT_TIMEOUT, Call, Link, settings},
+    link::{CONNECT_TIMEOUT, Call, Link},
     reply,
     router::Behind,
     sentinel::at,
-    server::ConnectError,
+    server::{ConnectError, IS_NO_CLUSTER},
+    view::{Ranges, View, view},
 };
 use crate::store::{Durability, Error};
 
@@ -57,9 +58,6 @@ struct Map {
     /// The node of each partition, by address.
     homes: Vec<Option<String>>,
 }
-
-/// A node's view of the slots: first, last, and the primary's host and port.
-type Ranges = Vec<(u16, u16, String, u16)>;
 
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,10 +94,8 @@ impl Cluster {
             return Err(Error::Unavailable("the cluster does not serve every slot".into()).into());
         }
         let mut least = Durability::FsyncReplicated(u32::MAX);
-        for (link, partitions) in self.arrangement().1 {
-            let dialled = link.dialer().dial(&partitions).await?;
-            least = least.min(dialled.durability);
-            link.take(dialled);
+        for (link, _) in self.arrangement().1 {
+            least = least.min(link.connect().await?);
         }
         Ok(least)
     }
@@ -148,7 +144,7 @@ impl Cluster {
         }
     }
 
-    /// The calls with these indexes, by the link that serves them; none for those that nobody serves.
+    /// The calls with these indexes, by the link that serves them; none for those that nobody serves now.
     pub(super) fn by_link(
         &self,
         calls: &[Call],
@@ -159,6 +155,7 @@ impl Cluster {
         for index in indexes {
             let partition = usize::from(calls[*index].partition);
             let link = map.links.get(partition).cloned().flatten();
+            let link = link.filter(|link| link.takes(calls[*index].partition));
             let same = |other: &Option<Arc<Link>>| match (other, &link) {
                 (Some(one), Some(other)) => Arc::ptr_eq(one, other),
                 (one, other) => one.is_none() && other.is_none(),
@@ -174,8 +171,8 @@ impl Cluster {
     /// Reads the map from the node that knows the latest, and arranges the links by it.
     ///
     /// # Errors
-    /// No node answers, or one that is new cannot be used.
-    pub(super) async fn look(&self) -> Result<(), Error> {
+    /// No node answers in good health, or those that were named form no cluster.
+    pub(super) async fn look(&self) -> Result<(), ConnectError> {
         let mut infos: HashMap<String, ConnectionInfo> = HashMap::new();
         for seed in &self.seeds {
             infos.insert(seed.addr().to_string(), seed.clone());
@@ -184,11 +181,19 @@ impl Cluster {
             infos.insert(name.clone(), node.info.clone());
         }
         let views = join_all(infos.values().map(view)).await;
-        let latest = views.into_iter().flatten().max_by_key(|(epoch, _)| *epoch);
+        if views.iter().any(|view| matches!(view, View::NoCluster)) && self.nodes.lock().is_empty()
+        {
+            return Err(ConnectError::Topology(IS_NO_CLUSTER));
+        }
+        let healthy = views.into_iter().filter_map(|view| match view {
+            View::Healthy(epoch, ranges) => Some((epoch, ranges)),
+            _ => None,
+        });
+        let latest = healthy.max_by_key(|(epoch, _)| *epoch);
         let (_, ranges) = latest.ok_or_else(|| {
             Error::Unavailable("no node of the cluster answers in good health".into())
         })?;
-        self.arrange(&ranges).await
+        Ok(self.arrange(&ranges).await?)
     }
 
     async fn arrange(&self, ranges: &Ranges) -> Result<(), Error> {
@@ -213,14 +218,22 @@ impl Cluster {
             homes.push(home);
         }
         let mut links: HashMap<String, Arc<Link>> = HashMap::new();
+        let mut serving = Vec::new();
         for (home, (info, partitions)) in by_home {
             let partitions: Arc<[u16]> = partitions.into();
             let link = self.link_to(&home, info, &partitions);
-            // Nothing is sent to a partition in its new place before that was compared with what was seen of it.
-            link.serve(partitions).await?;
-            links.insert(home, link);
+            links.insert(home, link.clone());
+            serving.push((link, partitions));
         }
-        self.nodes.lock().retain(|home, _| links.contains_key(home));
+        serving.extend(self.forget_all_but(&links));
+        // One that cannot be entered now waits for the next reading of the map; the others do not wait for it.
+        join_all(serving.into_iter().map(|(link, partitions)| async move {
+            let served = timeout(2 * CONNECT_TIMEOUT, link.serve(partitions)).await;
+            if let Ok(Err(error)) = served {
+                tracing::debug!(%error, server = %link.dialer(), "could not enter every partition");
+            }
+        }))
+        .await;
         self.map.send_if_modified(|map| {
             let fresh: Vec<Option<Arc<Link>>> = homes
                 .iter()
@@ -241,6 +254,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// Lets nodes go that serve nothing any more. What they still answer must not be taken.
+    fn forget_all_but(&self, links: &HashMap<String, Arc<Link>>) -> Vec<Behind> {
+        let mut nodes = self.nodes.lock();
+        let gone = nodes.extract_if(|home, _| !links.contains_key(home));
+        gone.map(|(_, node)| (node.link, [].into())).collect()
+    }
+
     fn link_to(&self, home: &str, info: ConnectionInfo, partitions: &Arc<[u16]>) -> Arc<Link> {
         let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.get(home) {
@@ -256,54 +276,6 @@ impl Cluster {
         nodes.insert(home.to_owned(), node);
         link
     }
-}
-
-/// What a node in good health knows of the slots, and its cluster epoch.
-async fn view(node: &ConnectionInfo) -> Option<(u64, Ranges)> {
-    let client = Client::open(node.clone()).ok()?;
-    let question = async {
-        let settings = settings();
-        let connect = client.get_multiplexed_async_connection_with_config(&settings);
-        let mut connection = connect.await.ok()?;
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("CLUSTER").arg("INFO");
-        pipeline.cmd("CLUSTER").arg("SLOTS");
-        let answers: (String, Value) = pipeline.query_async(&mut connection).await.ok()?;
-        Some(answers)
-    };
-    let (info, slots) = timeout(CONNECT_TIMEOUT, question).await.ok()??;
-    let field = |name: &str| {
-        let mut lines = info.lines();
-        lines.find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()))
-    };
-    if field("cluster_state:")? != "ok" {
-        return None;
-    }
-    let epoch = field("cluster_current_epoch:")?.parse().ok()?;
-    let ranges = reply::array(&slots)?.iter();
-    Some((
-        epoch,
-        ranges
-            .map(|range| read_range(range, node.addr()))
-            .collect::<Option<_>>()?,
-    ))
-}
-
-fn read_range(range: &Value, asked: &ConnectionAddr) -> Option<(u16, u16, String, u16)> {
-    let [first, last, primary, ..] = reply::array(range)? else {
-        return None;
-    };
-    let [host, port, ..] = reply::array(primary)? else {
-        return None;
-    };
-    let number = |value| u16::try_from(reply::int(value)?).ok();
-    let host = match (reply::bytes(host), asked) {
-        (Some(host), _) if !host.is_empty() => String::from_utf8(host.to_vec()).ok()?,
-        // A node that does not know its own name is where it was asked.
-        (_, ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => host.clone(),
-        _ => return None,
-    };
-    Some((number(first)?, number(last)?, host, number(port)?))
 }
 
 /// The slot of a key with a hash tag, as Redis computes it (CRC-16/XMODEM of what stands between the braces).

@@ -60,6 +60,8 @@ pub(super) struct Dialled {
     /// It knows sharded channels.
     pub(super) modern: bool,
     pub(super) durability: Durability,
+    /// The partitions that were entered.
+    pub(super) entered: Vec<u16>,
 }
 
 impl fmt::Display for Dialer {
@@ -115,7 +117,7 @@ impl Dialer {
             }
             None => None,
         };
-        self.enter(&mut connection, &scripts, partitions).await?;
+        let entered = self.enter(&mut connection, &scripts, partitions).await?;
         Ok(Dialled {
             connection,
             waiting,
@@ -123,16 +125,18 @@ impl Dialer {
             scripts,
             modern: server.modern,
             durability: server.durability,
+            entered,
         })
     }
 
-    /// Asks every partition how it stands; makes those that are not there.
+    /// Asks every partition how it stands; makes those that are not there. Answers which were entered so: all but
+    /// those that are on their way to another node.
     pub(super) async fn enter(
         &self,
         connection: &mut MultiplexedConnection,
         scripts: &Scripts,
         partitions: &[u16],
-    ) -> Result<(), ConnectError> {
+    ) -> Result<Vec<u16>, ConnectError> {
         let mut pipeline = Pipeline::with_capacity(partitions.len() + 1);
         pipeline
             .cmd("SCRIPT")
@@ -151,11 +155,15 @@ impl Dialer {
         let answers = connection
             .send_packed_commands(&pipeline, 0, pipeline.len())
             .await?;
+        let mut entered = Vec::with_capacity(partitions.len());
         for (partition, answer) in partitions.iter().zip(answers.into_iter().skip(1)) {
-            let answer = error::answered(answer)?;
-            self.common.note(*partition, &answer)?;
+            if self.common.cluster && error::is_astray(&answer) {
+                continue;
+            }
+            self.common.note(*partition, &error::answered(answer)?)?;
+            entered.push(*partition);
         }
-        Ok(())
+        Ok(entered)
     }
 }
 

@@ -75,6 +75,15 @@ pub(super) fn is_astray(value: &Value) -> bool {
     }
 }
 
+/// What a server that is no node of a cluster says when it is asked about one.
+pub(super) fn is_no_cluster(value: &Value) -> bool {
+    let told = match value {
+        Value::ServerError(failure) => failure.details(),
+        _ => None,
+    };
+    told.is_some_and(|told| told.contains("cluster support disabled"))
+}
+
 /// The connection leads to a server that is no longer the primary.
 pub(super) fn is_demoted(error: &ServerError) -> bool {
     mentions(error, "READONLY")

@@ -19,7 +19,8 @@
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
 //! i:<key>     string  idempotency key: hash of the content, batch id, id range
 //! m           hash    schema, partitions, epoch, seq, picks, counts of queued (q) and processing (p), the bytes of
-//!                     input (w, weight) of both; the primary's reign, how far the partition was when it began (base), whether that was less than before (lost)
+//!                     input (w, weight) of both; the primary's reign and process (run), how far the partition was
+//!                     when the reign began (base), whether that was less than before (lost)
 //! ev          channel what changed
 //! ```
 

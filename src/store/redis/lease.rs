@@ -85,7 +85,7 @@ impl RedisStore {
             .collect();
         let mut ids: Vec<TaskId> = Vec::new();
         let (mut failed, mut away, mut answered) = (None, Vec::new(), false);
-        for (call, answer) in calls.iter().zip(self.router.run(&calls).await) {
+        for (call, answer) in calls.iter().zip(self.router.run_once(&calls).await) {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {

@@ -106,17 +106,14 @@ impl Ledger {
         before != 0 && before < standing.epoch
     }
 
-    /// An announcement of that number was heard, made under a reign of which the name begins so. A subscription may be
-    /// at the next primary before the commands are: what it hears there says nothing of what the last one had.
-    pub(super) fn heard(&self, partition: u16, seq: u64, reign: &[u8]) {
-        if let Some(page) = self.0.get(usize::from(partition))
-            && page.reign.lock().starts_with(reign)
-        {
-            page.seen.fetch_max(seq, Ordering::AcqRel);
-        }
+    /// Whether the partition was entered under this reign: else what is heard of it says nothing about what was seen
+    /// before.
+    pub(super) fn is_under(&self, partition: u16, reign: &str) -> bool {
+        let page = self.0.get(usize::from(partition));
+        page.is_some_and(|page| *page.reign.lock() == reign.as_bytes())
     }
 
-    /// An announcement of that number was made: an answer says so.
+    /// An announcement of that number was made: somebody was told so.
     pub(super) fn saw(&self, partition: u16, seq: u64) {
         if let Some(page) = self.0.get(usize::from(partition)) {
             page.seen.fetch_max(seq, Ordering::AcqRel);

@@ -6,28 +6,21 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use parking_lot::RwLock;
 use redis::{AsyncConnectionConfig, ConnectionAddr, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
     time::{sleep, timeout},
 };
 
 use super::{
-    dial::{Dialer, Dialled},
-    durable::{Groups, Wait},
-    error,
-    keys::Keys,
-    script::{Script, Scripts},
+    dial::Dialer, durable::Groups, error, live::Live, script::Script, server::ConnectError,
 };
-use crate::store::Error;
+use crate::store::{Durability, Error};
 
 /// A server that does not take a connection within this is away.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -67,20 +60,12 @@ pub(super) struct Link {
     /// The partitions that live there, as far as is known.
     partitions: RwLock<Arc<[u16]>>,
     live: RwLock<Option<Arc<Live>>>,
+    /// Held by whoever makes a connection or enters partitions over it.
+    changing: Mutex<()>,
     lost: Notify,
     groups: Groups,
     /// Counts the connections made, so that whoever depends on one hears of the next.
     made: watch::Sender<u64>,
-}
-
-struct Live {
-    connection: MultiplexedConnection,
-    /// For calls that wait for replicas or disks.
-    waiting: Option<(MultiplexedConnection, Wait)>,
-    modern: bool,
-    addr: ConnectionAddr,
-    scripts: Arc<Scripts>,
-    strikes: AtomicU32,
 }
 
 impl fmt::Debug for Link {
@@ -98,6 +83,7 @@ impl Link {
             dialer,
             partitions: RwLock::new(partitions),
             live: RwLock::new(None),
+            changing: Mutex::new(()),
             lost: Notify::new(),
             groups: Groups::default(),
             made: watch::Sender::new(0),
@@ -123,54 +109,9 @@ impl Link {
     /// [`Error::Unavailable`] when no answer came.
     pub(super) async fn run(&self, calls: &[&Call]) -> Result<Vec<Value>, Error> {
         let live = self.live()?;
-        let mut answers = self.send(&live, &live.pipeline(calls)).await?;
-        self.run_lost(&live, calls, &mut answers).await?;
-        Ok(answers)
-    }
-
-    /// Like [`Link::run`] for a call that is to reach replicas or disks before it is answered. The answer is followed
-    /// by that of the wait.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when no answer came.
-    pub(super) async fn run_durably(self: &Arc<Self>, call: &Call) -> Result<Vec<Value>, Error> {
-        let link = self.clone();
-        self.groups
-            .run(call, |calls| async move { link.run_group(&calls).await })
-            .await
-    }
-
-    async fn run_group(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
-        let live = self.live()?;
-        let (mut connection, wait) = live
-            .waiting
-            .clone()
-            .ok_or_else(|| Error::Unavailable("no connection waits for replicas".into()))?;
-        let calls: Vec<&Call> = calls.iter().collect();
-        // Loaded through the same connection, whose writes alone are waited for.
-        let mut pipeline = Pipeline::with_capacity(2 * calls.len() + 1);
-        for call in &calls {
-            live.load(&mut pipeline, call.order);
-            live.add(&mut pipeline, call);
-        }
-        wait.add(&mut pipeline);
-        let answers = self.send_on(&live, &mut connection, &pipeline).await?;
-        let answers = answers.into_iter().enumerate();
-        // The calls stand at odd places, the wait is the last.
-        let last = 2 * calls.len();
-        Ok(answers
-            .filter(|(index, _)| index % 2 == 1 || *index == last)
-            .map(|(_, answer)| answer)
-            .collect())
-    }
-
-    /// Runs again, in place, what the server had lost the script of.
-    async fn run_lost(
-        &self,
-        live: &Arc<Live>,
-        calls: &[&Call],
-        answers: &mut [Value],
-    ) -> Result<(), Error> {
+        let mut connection = live.connection.clone();
+        let pipeline = live.pipeline(calls);
+        let mut answers = self.send(&live, &mut connection, &pipeline).await?;
         let lost: Vec<usize> = (0..answers.len().min(calls.len()))
             .filter(|index| is_no_script(&answers[*index]))
             .collect();
@@ -180,12 +121,44 @@ impl Link {
                 live.load(&mut pipeline, calls[*index].order);
                 live.add(&mut pipeline, calls[*index]);
             }
-            let again = self.send(live, &pipeline).await?;
+            let again = self.send(&live, &mut connection, &pipeline).await?;
             for (index, answer) in lost.into_iter().zip(again.into_iter().skip(1).step_by(2)) {
                 answers[index] = answer;
             }
         }
-        Ok(())
+        live.vouch_for(calls, answers)
+    }
+
+    /// Like [`Link::run`] for a call that is to reach replicas or disks before it is answered. The answer is followed
+    /// by that of the wait.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no answer came.
+    pub(super) async fn run_durably(self: &Arc<Self>, call: &Call) -> Result<Vec<Value>, Error> {
+        let link = self.clone();
+        let send = |calls: Vec<Call>| async move { link.run_group(&calls).await };
+        self.groups.run(call, send).await
+    }
+
+    /// Runs calls over the connection that waits: the answers, then that of the one wait.
+    async fn run_group(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
+        let live = self.live()?;
+        let waiting = live.waiting.clone();
+        let (mut connection, wait) = waiting.ok_or_else(given_up)?;
+        let calls: Vec<&Call> = calls.iter().collect();
+        let mut pipeline = Pipeline::with_capacity(2 * calls.len() + 1);
+        for call in &calls {
+            // Again each time: there is no second attempt over this connection.
+            live.load(&mut pipeline, call.order);
+            live.add(&mut pipeline, call);
+        }
+        wait.add(&mut pipeline);
+        let answers = self.send(&live, &mut connection, &pipeline).await?;
+        // The calls stand at odd places, the wait is the last.
+        let last = 2 * calls.len();
+        let answers = answers.into_iter().enumerate();
+        let wanted = answers.filter(|(index, _)| index % 2 == 1 || *index == last);
+        live.vouch_for(&calls, wanted.map(|(_, answer)| answer).collect())
     }
 
     /// Like [`Link::run`] for calls that are answered at once by any server in good health.
@@ -203,29 +176,41 @@ impl Link {
         }
     }
 
-    /// Other partitions live there from now on. They are entered before this returns, if there is a connection.
+    /// These partitions, and no others, live there from now on. They are entered before this returns, if there is a
+    /// connection.
     ///
     /// # Errors
-    /// They could not be entered.
-    pub(super) async fn serve(&self, partitions: Arc<[u16]>) -> Result<(), Error> {
-        let known = std::mem::replace(&mut *self.partitions.write(), partitions.clone());
-        let fresh: Vec<u16> = partitions
-            .iter()
-            .copied()
-            .filter(|partition| !known.contains(partition))
-            .collect();
+    /// They could not be entered; nothing is sent to them until that was done.
+    pub(super) async fn serve(&self, partitions: Arc<[u16]>) -> Result<(), ConnectError> {
+        *self.partitions.write() = partitions.clone();
         let live = self.live.read().clone();
-        match live {
-            Some(live) if !fresh.is_empty() => {
-                let mut connection = live.connection.clone();
-                let entered = self
-                    .dialer
-                    .enter(&mut connection, &live.scripts, &fresh)
-                    .await;
-                entered.map_err(|error| Error::Unavailable(error.to_string()))
-            }
-            _ => Ok(()),
+        // Without a connection the next one is made for these.
+        if live.is_none_or(|live| live.keep_only(&partitions).is_empty()) {
+            return Ok(());
         }
+        let _alone = self.changing.lock().await;
+        self.settle().await
+    }
+
+    /// Enters those partitions that have come to live there since the connection was made, and forgets those that
+    /// left: they have to be entered again if they come back.
+    async fn settle(&self) -> Result<(), ConnectError> {
+        let (live, partitions) = (self.live.read().clone(), self.partitions.read().clone());
+        let Some(live) = live else { return Ok(()) };
+        let fresh = live.keep_only(&partitions);
+        if !fresh.is_empty() {
+            let mut connection = live.connection.clone();
+            let entering = self.dialer.enter(&mut connection, &live.scripts, &fresh);
+            live.enter(entering.await?);
+        }
+        Ok(())
+    }
+
+    /// Whether a call for this partition would be sent now, or fail for want of a connection; else it has not been
+    /// entered yet.
+    pub(super) fn takes(&self, partition: u16) -> bool {
+        let live = self.live.read();
+        live.as_ref().is_none_or(|live| live.has_entered(partition))
     }
 
     /// Whether the server that the link leads to, as far as is known, knows sharded channels.
@@ -247,33 +232,34 @@ impl Link {
         }
     }
 
-    /// Takes a connection that has been dialled.
-    pub(super) fn take(&self, dialled: Dialled) {
-        *self.live.write() = Some(Arc::new(Live {
-            connection: dialled.connection,
-            waiting: dialled.waiting,
-            modern: dialled.modern,
-            addr: dialled.addr,
-            scripts: dialled.scripts,
-            strikes: AtomicU32::new(0),
-        }));
+    /// Makes the connection if there is none. Answers how well the server keeps things.
+    ///
+    /// # Errors
+    /// The server is away, or will not do.
+    pub(super) async fn connect(&self) -> Result<Durability, ConnectError> {
+        let _alone = self.changing.lock().await;
+        if let Some(live) = self.live.read().as_ref() {
+            return Ok(live.durability);
+        }
+        let partitions = self.partitions.read().clone();
+        let live = Arc::new(Live::new(self.dialer.dial(&partitions).await?));
+        *self.live.write() = Some(live.clone());
         self.made.send_modify(|count| *count += 1);
+        // Others may have come to live there meanwhile. Those that cannot be entered now are tried again later.
+        if let Err(error) = self.settle().await {
+            tracing::debug!(%error, server = %self.dialer, "could not enter every partition");
+        }
+        Ok(live.durability)
     }
 
-    /// Dials whenever there is no connection; runs until it is dropped.
+    /// Connects whenever there is no connection; runs until it is dropped.
     pub(super) async fn keep(self: Arc<Self>) {
         loop {
             self.lost.notified().await;
             let mut backoff = BACKOFF_MIN;
             while self.live.read().is_none() {
-                let partitions = self.partitions.read().clone();
-                match self.dialer.dial(&partitions).await {
-                    // Others have come to live there meanwhile: they have to be entered as well.
-                    Ok(_) if !Arc::ptr_eq(&partitions, &self.partitions.read()) => {}
-                    Ok(dialled) => {
-                        self.take(dialled);
-                        tracing::info!(server = %self.dialer, "connected to Redis");
-                    }
+                match self.connect().await {
+                    Ok(_) => tracing::info!(server = %self.dialer, "connected to Redis"),
                     Err(error) => {
                         tracing::debug!(%error, server = %self.dialer, "could not connect to Redis");
                         sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -284,12 +270,7 @@ impl Link {
         }
     }
 
-    async fn send(&self, live: &Arc<Live>, pipeline: &Pipeline) -> Result<Vec<Value>, Error> {
-        self.send_on(live, &mut live.connection.clone(), pipeline)
-            .await
-    }
-
-    async fn send_on(
+    async fn send(
         &self,
         live: &Arc<Live>,
         connection: &mut MultiplexedConnection,
@@ -299,6 +280,8 @@ impl Link {
             .send_packed_commands(pipeline, 0, pipeline.len())
             .await
         {
+            // Late words of a server that has been replaced: what it took is lost.
+            Ok(_) if !self.is_current(live) => Err(given_up()),
             Ok(values) => {
                 live.strikes.store(0, Ordering::Relaxed);
                 if values.iter().any(is_demoted) {
@@ -316,6 +299,11 @@ impl Link {
                 Err(error)
             }
         }
+    }
+
+    fn is_current(&self, live: &Arc<Live>) -> bool {
+        let current = self.live.read();
+        current.as_ref().is_some_and(|now| Arc::ptr_eq(now, live))
     }
 
     fn live(&self) -> Result<Arc<Live>, Error> {
@@ -340,39 +328,9 @@ impl Link {
     }
 }
 
-impl Live {
-    fn pipeline(&self, calls: &[&Call]) -> Pipeline {
-        let mut pipeline = Pipeline::with_capacity(calls.len());
-        for call in calls {
-            self.add(&mut pipeline, call);
-        }
-        pipeline
-    }
-
-    fn load(&self, pipeline: &mut Pipeline, order: Order) {
-        match order {
-            Order::Run(script) => pipeline
-                .cmd("SCRIPT")
-                .arg("LOAD")
-                .arg(self.scripts.text(script)),
-            // Keeps the pairs together; a plain command never lacks a script.
-            Order::Command(_) => pipeline.cmd("PING"),
-        };
-    }
-
-    fn add(&self, pipeline: &mut Pipeline, call: &Call) {
-        match call.order {
-            Order::Run(script) => pipeline
-                .cmd("EVALSHA")
-                .arg(self.scripts.hash(script))
-                .arg(1)
-                .arg(Keys::of(call.partition).meta()),
-            Order::Command(name) => pipeline.cmd(name),
-        };
-        for arg in &call.args {
-            pipeline.arg(&arg[..]);
-        }
-    }
+/// The answer came over a connection that is not in use any more, or from a node that has lost the partition.
+pub(super) fn given_up() -> Error {
+    Error::Unavailable("the server was replaced before it answered".into())
 }
 
 /// How connections for commands are made.

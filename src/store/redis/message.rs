@@ -1,7 +1,7 @@
 //! What a script announces, and the entries of a batch's log: fixed little layouts, big-endian.
 //!
 //! ```text
-//! message  u32 epoch | u64 seq | first 8 bytes of the reign's name | sections
+//! message  u32 epoch | u64 seq | sections
 //! section  u8 kind | u32 count | entries
 //!   moved    16 task | 16 batch | u32 revision | u8 status
 //!   noted    16 task | u8 progress
@@ -25,10 +25,7 @@ pub(super) const AMENDED: u8 = 3;
 /// Bytes of an entry of a batch's log.
 pub(super) const LOG_ENTRY_LEN: usize = 24;
 
-/// Bytes of a reign's name in a message.
-pub(super) const REIGN_LEN: usize = 8;
-
-const HEADER_LEN: usize = 12 + REIGN_LEN;
+const HEADER_LEN: usize = 12;
 const SECTION_LEN: usize = 5;
 const MOVED_LEN: usize = 37;
 const NOTED_LEN: usize = 17;
@@ -41,8 +38,6 @@ pub(super) struct Message {
     pub(super) epoch: u32,
     /// Its number in its partition.
     pub(super) seq: u64,
-    /// The beginning of the name of the reign it was made under.
-    pub(super) reign: [u8; REIGN_LEN],
     /// What it says.
     pub(super) changes: Vec<Change>,
 }
@@ -51,8 +46,7 @@ pub(super) struct Message {
 pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     let (header, mut rest) = bytes.split_at_checked(HEADER_LEN)?;
     let epoch = u32::from_be_bytes(header[..4].try_into().ok()?);
-    let seq = u64::from_be_bytes(header[4..12].try_into().ok()?);
-    let reign = header[12..].try_into().ok()?;
+    let seq = u64::from_be_bytes(header[4..].try_into().ok()?);
     let mut changes = Vec::new();
     while !rest.is_empty() {
         let (section, tail) = rest.split_at_checked(SECTION_LEN)?;
@@ -70,7 +64,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     Some(Message {
         epoch,
         seq,
-        reign,
         changes,
     })
 }
@@ -180,12 +173,7 @@ mod tests {
     }
 
     fn message() -> Vec<u8> {
-        let mut bytes = [
-            &1_u32.to_be_bytes()[..],
-            &77_u64.to_be_bytes()[..],
-            b"thereign",
-        ]
-        .concat();
+        let mut bytes = [&1_u32.to_be_bytes()[..], &77_u64.to_be_bytes()[..]].concat();
         bytes.extend(section(
             MOVED,
             &[&encode_moved(&moved(0)), &encode_moved(&moved(1))],
@@ -200,7 +188,6 @@ mod tests {
     fn a_message_says_what_its_sections_say() {
         let message = decode(&message()).unwrap();
         assert_eq!((message.epoch, message.seq), (1, 77));
-        assert_eq!(&message.reign, b"thereign");
         let [
             Change::Moved(entries),
             Change::Noted(notes),
@@ -223,12 +210,12 @@ mod tests {
     #[test]
     fn a_cut_or_strange_message_is_none_and_never_a_panic() {
         let whole = message();
-        let ends = [20, 20 + 5 + 74, 20 + 5 + 74 + 5 + 17, whole.len()];
+        let ends = [12, 12 + 5 + 74, 12 + 5 + 74 + 5 + 17, whole.len()];
         for length in 0..whole.len() {
             let legal = ends.contains(&length);
             assert_eq!(decode(&whole[..length]).is_some(), legal, "{length}");
         }
-        assert!(decode(&[0; 28]).is_none());
+        assert!(decode(&[0; 20]).is_none());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! `keys.rs` is the data model, `scripts/` the steps. Transitions are decided in Rust; the only one a script makes
 //! by itself is that of a task being acquired. `router.rs` finds the server of a partition, `link.rs` keeps the
-//! connection to it, `ledger.rs` finds out when it came back with less than it had, `feed.rs` hears what it announces.
+//! connection to it, `ledger.rs` finds out when it came back with less than it had, `feed.rs` and `follow.rs` hear
+//! what it announces.
 
 mod absence;
 mod acquire;
@@ -15,10 +16,12 @@ mod dial;
 mod durable;
 mod error;
 mod feed;
+mod follow;
 mod keys;
 mod lease;
 mod ledger;
 mod link;
+mod live;
 mod message;
 mod read;
 mod reply;
@@ -27,6 +30,7 @@ mod script;
 mod sentinel;
 mod server;
 mod submit;
+mod view;
 
 use std::{
     collections::HashMap,
@@ -199,14 +203,10 @@ impl RedisStore {
 async fn single(common: Arc<Common>, target: Target) -> Result<(Router, Durability), ConnectError> {
     let all: Arc<[u16]> = (0..common.partitions).collect();
     let dialer = Dialer::new(target.clone(), common.clone());
-    // The first time, what is wrong is the caller's to know.
-    let dialled = dialer
-        .dial(&all)
-        .await
-        .map_err(|error| at(&dialer, error))?;
-    let durability = dialled.durability;
     let link = Arc::new(Link::new(dialer, all));
-    link.take(dialled);
+    // The first time, what is wrong is the caller's to know.
+    let connected = link.connect().await;
+    let durability = connected.map_err(|error| at(link.dialer(), error))?;
     let mut loops = vec![tokio::spawn(link.clone().keep())];
     if let Target::Sentinels(sentinels) = target {
         loops.push(tokio::spawn(sentinels.watch(link.clone())));

@@ -46,6 +46,19 @@ enum Routes {
     ),
 }
 
+/// How much a run of calls may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// A partition that is on its way is waited for.
+    Patient,
+    /// The others must not wait for it.
+    Once,
+    /// Any server in good health answers at once.
+    Probe,
+    /// One call, answered once replicas or disks have it, as a pair with the answer of the wait.
+    Durable,
+}
+
 /// A link, and the partitions that live behind it.
 pub(super) type Behind = (Arc<Link>, Arc<[u16]>);
 
@@ -72,12 +85,17 @@ impl Router {
 
     /// Runs calls, those for different servers at the same time. Each has its own answer, in order.
     pub(super) async fn run(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
-        self.run_all(calls, Mode::Work).await
+        self.run_all(calls, Haste::Patient).await
+    }
+
+    /// Like [`Router::run`], but does not wait for partitions that are on their way.
+    pub(super) async fn run_once(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
+        self.run_all(calls, Haste::Once).await
     }
 
     /// Like [`Router::run`] for calls that any server in good health answers at once.
     pub(super) async fn probe(&self, calls: &[Call]) -> Vec<Result<Value, Error>> {
-        self.run_all(calls, Mode::Probe).await
+        self.run_all(calls, Haste::Probe).await
     }
 
     /// Runs calls of which all must work.
@@ -88,14 +106,15 @@ impl Router {
         self.run(calls).await.into_iter().collect()
     }
 
-    /// Runs calls of which some may fail: answers those that worked, with the calls' places.
+    /// Runs calls of which some may fail: answers those that worked, with the calls' places. Does not wait for
+    /// partitions that are on their way.
     ///
     /// # Errors
     /// The first one when all fail.
     pub(super) async fn run_some(&self, calls: &[Call]) -> Result<Vec<(usize, Value)>, Error> {
         let mut failed = None;
         let mut worked = Vec::with_capacity(calls.len());
-        for (index, answer) in self.run(calls).await.into_iter().enumerate() {
+        for (index, answer) in self.run_once(calls).await.into_iter().enumerate() {
             match answer {
                 Ok(value) => worked.push((index, value)),
                 Err(error) => {
@@ -109,13 +128,13 @@ impl Router {
         }
     }
 
-    /// Runs one script that is to reach replicas or disks before it is answered: answers with that of the wait.
+    /// Runs one call that is to reach replicas or disks before it is answered: its answer, and that of the wait.
     ///
     /// # Errors
     /// No answer came, or it was an error.
     pub(super) async fn run_durably(&self, call: Call) -> Result<(Value, Value), Error> {
         let calls = std::slice::from_ref(&call);
-        let mut answers = self.run_all(calls, Mode::Durably).await;
+        let mut answers = self.run_all(calls, Haste::Durable).await;
         let answer = answers
             .pop()
             .unwrap_or_else(|| Err(reply::odd("a script")))?;
@@ -146,6 +165,16 @@ impl Router {
         answers.pop().unwrap_or_else(|| Err(reply::odd("a script")))
     }
 
+    /// Gives up the connection to the server of a partition that holds what it should not: nothing is sent there until
+    /// a new one finds it as it should be.
+    pub(super) fn distrust(&self, partition: u16) {
+        let (_, links) = self.arrangement();
+        let link = links.iter().find(|(_, all)| all.contains(&partition));
+        if let Some((link, _)) = link {
+            link.reconnect("the data there was made by something else");
+        }
+    }
+
     /// Every link with what lives behind it, and the number of this arrangement.
     pub(super) fn arrangement(&self) -> (u64, Vec<Behind>) {
         match &self.routes {
@@ -165,31 +194,21 @@ impl Router {
         }
     }
 
-    async fn run_all(&self, calls: &[Call], mode: Mode) -> Vec<Result<Value, Error>> {
+    async fn run_all(&self, calls: &[Call], haste: Haste) -> Vec<Result<Value, Error>> {
         match &self.routes {
             _ if calls.is_empty() => Vec::new(),
             Routes::One(link, _) => {
                 let calls: Vec<&Call> = calls.iter().collect();
-                settle(send(link, &calls, mode).await, calls.len())
+                settle(send(link, &calls, haste).await, calls.len())
             }
-            Routes::Many(cluster, _) => scatter(cluster, calls, mode).await,
+            Routes::Many(cluster, _) => scatter(cluster, calls, haste).await,
         }
     }
 }
 
-/// How calls are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Work,
-    /// They tell whether the connection is alive.
-    Probe,
-    /// One call, whose answer comes as a pair with that of the wait.
-    Durably,
-}
-
-async fn send(link: &Arc<Link>, calls: &[&Call], mode: Mode) -> Result<Vec<Value>, Error> {
-    match (mode, calls) {
-        (Mode::Durably, [call]) => {
+async fn send(link: &Arc<Link>, calls: &[&Call], haste: Haste) -> Result<Vec<Value>, Error> {
+    match (haste, calls) {
+        (Haste::Durable, [call]) => {
             let pair = link.run_durably(call).await?;
             Ok(vec![match &pair[..] {
                 // As it is, so that whoever looks for errors sees it.
@@ -197,7 +216,7 @@ async fn send(link: &Arc<Link>, calls: &[&Call], mode: Mode) -> Result<Vec<Value
                 _ => Value::Array(pair),
             }])
         }
-        (Mode::Probe, _) => link.probe(calls).await,
+        (Haste::Probe, _) => link.probe(calls).await,
         _ => link.run(calls).await,
     }
 }
@@ -223,51 +242,93 @@ fn settle(sent: Result<Vec<Value>, Error>, calls: usize) -> Vec<Result<Value, Er
 }
 
 /// Runs calls on the nodes of a cluster; those whose partition has just moved are run again where it went.
-async fn scatter(cluster: &Cluster, calls: &[Call], mode: Mode) -> Vec<Result<Value, Error>> {
+async fn scatter(cluster: &Cluster, calls: &[Call], haste: Haste) -> Vec<Result<Value, Error>> {
     let mut answers: Vec<Option<Result<Value, Error>>> = calls.iter().map(|_| None).collect();
     let until = Instant::now() + PATIENCE;
     loop {
         let open: Vec<usize> = (0..calls.len()).filter(|i| answers[*i].is_none()).collect();
-        let groups = cluster.by_link(calls, &open);
-        let sent = groups.iter().map(|(link, members)| async move {
-            let calls: Vec<&Call> = members.iter().map(|index| &calls[*index]).collect();
-            match link {
-                Some(link) => send(link, &calls, mode).await,
-                None => Err(Error::Unavailable("no node has the slot".into())),
-            }
-        });
-        let is_last = mode == Mode::Probe || Instant::now() >= until;
+        let is_patient = matches!(haste, Haste::Patient | Haste::Durable);
+        let is_last = !is_patient || Instant::now() >= until;
         let mut moved = false;
-        for ((_, members), sent) in groups.iter().zip(join_all(sent).await) {
-            match sent {
-                Ok(values) => {
-                    for (index, value) in members.iter().zip(values) {
-                        if error::is_astray(&value) {
-                            moved = true;
-                            if !is_last {
-                                continue;
-                            }
-                        }
-                        answers[*index] = Some(error::answered(value));
-                    }
-                }
-                failed => {
+        for (index, answer) in attempt(cluster, calls, &open, haste).await {
+            let (answer, astray) = match answer {
+                Attempt::Answered(value) => (error::answered(value), false),
+                Attempt::Astray(error) => (Err(error), true),
+                Attempt::Failed(error) => {
                     moved = true;
-                    for (index, answer) in members.iter().zip(settle(failed, members.len())) {
-                        answers[*index] = Some(answer);
-                    }
+                    (Err(error), false)
                 }
+            };
+            moved |= astray;
+            if is_last || !astray {
+                answers[index] = Some(answer);
             }
         }
         if moved {
             cluster.look_again();
         }
-        if answers.iter().all(Option::is_some) {
+        if is_last || answers.iter().all(Option::is_some) {
+            let late = || Err(reply::odd("a call"));
             return answers
                 .into_iter()
-                .map(|answer| answer.unwrap_or_else(|| Err(reply::odd("a call"))))
+                .map(|it| it.unwrap_or_else(late))
                 .collect();
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// What came of one call.
+enum Attempt {
+    Answered(Value),
+    /// Nobody serves its partition now, or not where it was asked.
+    Astray(Error),
+    Failed(Error),
+}
+
+/// Sends the calls with these indexes once.
+async fn attempt(
+    cluster: &Cluster,
+    calls: &[Call],
+    open: &[usize],
+    haste: Haste,
+) -> Vec<(usize, Attempt)> {
+    let sent = cluster
+        .by_link(calls, open)
+        .into_iter()
+        .map(|(link, members)| async move {
+            let asked: Vec<&Call> = members.iter().map(|index| &calls[*index]).collect();
+            let nobody = || {
+                Attempt::Astray(Error::Unavailable(
+                    "no node serves the partition now".into(),
+                ))
+            };
+            let answers: Vec<Attempt> = match link {
+                None => members.iter().map(|_| nobody()).collect(),
+                Some(link) => match send(&link, &asked, haste).await {
+                    Ok(values) => values.into_iter().map(Attempt::of).collect(),
+                    failed => {
+                        let failures = settle(failed, members.len()).into_iter();
+                        failures
+                            .filter_map(Result::err)
+                            .map(Attempt::Failed)
+                            .collect()
+                    }
+                },
+            };
+            members.into_iter().zip(answers)
+        });
+    join_all(sent).await.into_iter().flatten().collect()
+}
+
+impl Attempt {
+    fn of(value: Value) -> Self {
+        if !error::is_astray(&value) {
+            return Attempt::Answered(value);
+        }
+        match error::answered(value) {
+            Err(error) => Attempt::Astray(error),
+            Ok(value) => Attempt::Answered(value),
+        }
     }
 }

@@ -183,7 +183,6 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("DEADLINE_AT", 32),
         ("BATCH_AT", 40),
         ("LOG_ENTRY_LEN", message::LOG_ENTRY_LEN as u64),
-        ("REIGN_LEN", message::REIGN_LEN as u64),
         ("MOVED", u64::from(message::MOVED)),
         ("NOTED", u64::from(message::NOTED)),
         ("AMENDED", u64::from(message::AMENDED)),

@@ -1,9 +1,9 @@
 //! Finding the primary that sentinels know.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use redis::{Client, ConnectionAddr, ConnectionInfo, RedisConnectionInfo};
+use redis::{Client, ConnectionAddr, ConnectionInfo, Pipeline, RedisConnectionInfo, Value};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::link::{CONNECT_TIMEOUT, Link, settings};
@@ -18,6 +18,13 @@ pub(super) struct Sentinels {
     nodes: Vec<ConnectionInfo>,
     master: String,
     login: RedisConnectionInfo,
+}
+
+/// A server that sentinels name.
+struct Vote {
+    info: ConnectionInfo,
+    epoch: u64,
+    count: usize,
 }
 
 impl fmt::Display for Sentinels {
@@ -45,31 +52,37 @@ impl Sentinels {
         }
     }
 
-    /// The primary as most sentinels know it, or as most of those that answer do: one that was cut off from the
-    /// others may name a server that has been replaced.
+    /// The primary as most sentinels know it; where there is no such majority, as the one with the latest failover
+    /// knows it. One that was cut off from the others may name a server that has been replaced.
     ///
     /// # Errors
     /// No sentinel answers, or none knows the primary.
     pub(super) async fn primary(&self) -> Result<ConnectionInfo, Error> {
         let asked = self.nodes.iter().map(|node| self.ask(node));
         let mut answers: FuturesUnordered<_> = asked.collect();
-        let mut votes: Vec<(ConnectionInfo, usize)> = Vec::new();
+        let mut votes: Vec<Vote> = Vec::new();
         while let Some(answer) = answers.next().await {
-            let Some(named) = answer else { continue };
-            match votes
-                .iter_mut()
-                .find(|(info, _)| info.addr() == named.addr())
-            {
-                Some((_, count)) => *count += 1,
-                None => votes.push((named, 1)),
+            let Some((named, epoch)) = answer else {
+                continue;
+            };
+            match votes.iter_mut().find(|it| it.info.addr() == named.addr()) {
+                Some(vote) => {
+                    vote.count += 1;
+                    vote.epoch = vote.epoch.max(epoch);
+                }
+                None => votes.push(Vote {
+                    info: named,
+                    epoch,
+                    count: 1,
+                }),
             }
             let most = self.nodes.len() / 2;
-            if let Some((info, _)) = votes.iter().find(|(_, count)| *count > most) {
-                return Ok(info.clone());
+            if let Some(vote) = votes.iter().find(|vote| vote.count > most) {
+                return Ok(vote.info.clone());
             }
         }
-        let chosen = votes.into_iter().max_by_key(|(_, count)| *count);
-        chosen.map(|(info, _)| info).ok_or_else(|| {
+        let chosen = votes.into_iter().max_by_key(|it| (it.epoch, it.count));
+        chosen.map(|vote| vote.info).ok_or_else(|| {
             Error::Unavailable(format!(
                 "no sentinel knows a primary called {}; check the name and the sentinels' addresses",
                 self.master
@@ -77,21 +90,31 @@ impl Sentinels {
         })
     }
 
-    async fn ask(&self, node: &ConnectionInfo) -> Option<ConnectionInfo> {
+    /// The primary that a sentinel names, and the number of the failover that made it so.
+    async fn ask(&self, node: &ConnectionInfo) -> Option<(ConnectionInfo, u64)> {
         let client = Client::open(node.clone()).ok()?;
         let question = async {
             let settings = settings();
             let connect = client.get_multiplexed_async_connection_with_config(&settings);
             let mut connection = connect.await.ok()?;
-            let mut ask = redis::cmd("SENTINEL");
-            ask.arg("get-master-addr-by-name").arg(&self.master);
-            ask.query_async::<Option<(String, u16)>>(&mut connection)
-                .await
-                .ok()?
+            let mut pipeline = Pipeline::new();
+            for question in ["get-master-addr-by-name", "master"] {
+                let ask = pipeline.cmd("SENTINEL");
+                ask.arg(question).arg(&self.master);
+            }
+            connection.send_packed_commands(&pipeline, 0, 2).await.ok()
         };
-        let (host, port) = timeout(CONNECT_TIMEOUT, question).await.ok()??;
+        let answers = timeout(CONNECT_TIMEOUT, question).await.ok()??;
+        let [named, details] = <[Value; 2]>::try_from(answers).ok()?;
+        let (host, port) = redis::from_redis_value::<Option<(String, u16)>>(named).ok()??;
+        // Not every stand-in for a sentinel knows the second question.
+        let details = redis::from_redis_value::<HashMap<String, String>>(details);
+        let epoch = details
+            .ok()
+            .and_then(|it| it.get("config-epoch")?.parse().ok());
         let info = node.clone().set_addr(at(node.addr(), host, port));
-        Some(info.set_redis_settings(self.login.clone()))
+        let info = info.set_redis_settings(self.login.clone());
+        Some((info, epoch.unwrap_or_default()))
     }
 
     /// Gives the link's connection up when the sentinels have chosen another primary; runs until it is dropped.

@@ -13,7 +13,7 @@ pub(super) const SCHEMA: u32 = 2;
 const OLDEST: (u32, u32) = (6, 2);
 
 const IS_CLUSTER: &str = "it is a node of a cluster; name the cluster with redis+cluster://";
-const IS_NO_CLUSTER: &str = "it is not a node of a cluster; name it with redis://";
+pub(super) const IS_NO_CLUSTER: &str = "it is not a node of a cluster; name it with redis://";
 
 /// Why a Redis store does not start.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! What is particular to the Redis store; what it shares with the others is in `conformance`.
 
 mod damage;
+mod failover;
 mod faults;
 mod scripts;
 mod start;

@@ -2,6 +2,7 @@
 
 pub(crate) mod migration;
 mod node;
+mod replication;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ pub(crate) mod chance;
 pub(crate) mod checker;
 pub(crate) mod cluster;
 pub(crate) mod deaf;
+pub(crate) mod false_sentinel;
 pub(crate) mod faulty_store;
 pub(crate) mod gate;
 pub(crate) mod history;

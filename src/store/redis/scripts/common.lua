@@ -29,9 +29,8 @@ end
 -- Numbers what this call changed and tells whoever listens. Answers the number.
 local function announce(sections)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local state = redis.call('HMGET', META, 'epoch', 'reign')
-  local reign = string.sub((state[2] or '') .. '        ', 1, REIGN_LEN)
-  redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', state[1] or 0, seq) .. reign .. sections)
+  local epoch = redis.call('HGET', META, 'epoch') or 0
+  redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', epoch, seq) .. sections)
   return seq
 end
 

@@ -11,25 +11,32 @@ if string.match(info, 'role:(%a+)') ~= 'master' then
 end
 local reign = string.match(info, 'master_replid:(%w+)') or 'unknown'
 local seen, known, under = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local state = redis.call('HMGET', META, 'schema', 'partitions', 'seq', 'epoch', 'reign', 'base', 'lost')
+local state = redis.call('HMGET', META, 'schema', 'partitions', 'seq', 'epoch', 'reign', 'base', 'lost', 'run')
 local schema, partitions = state[1] or ARGV[4], state[2] or ARGV[5]
 if not state[1] and state[4] then schema = '1' end
-local seq, epoch, base = tonumber(state[3] or 0), tonumber(state[4] or 0), tonumber(state[6] or 0)
+local seq, epoch, base = tonumber(state[3] or 0), tonumber(state[4] or 0), tonumber(state[6] or '')
 if schema ~= ARGV[4] or partitions ~= ARGV[5] then
   return { clock(), schema, partitions, seq, epoch, 0, reign }
 end
 
 if state[5] ~= reign then
-  -- The first caller under this reign: whoever comes later compares with how far the partition was now.
-  base, state[7] = seq, '0'
-  redis.call('HSET', META, 'schema', schema, 'partitions', partitions, 'reign', reign, 'base', base, 'lost', 0)
+  -- The first caller under this reign: whoever comes later compares with how far the partition was now. A server that
+  -- runs on renames its reign when its last replica has been away for long; there is nothing to compare with then,
+  -- since callers that do not know it yet see what comes after.
+  local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+  base = run ~= state[8] and seq or nil
+  state[7] = '0'
+  redis.call('HSET', META, 'schema', schema, 'partitions', partitions, 'reign', reign, 'base', base or '', 'lost', 0,
+    'run', run)
 end
-local lost = under ~= '' and seen > (under == reign and seq or base)
-if lost and state[7] ~= '1' then
-  epoch = math.max(epoch, known) + 1
+local lost = under ~= '' and seen > (under ~= reign and base or seq)
+if lost then
+  if state[7] ~= '1' then
+    epoch = math.max(epoch, known) + 1
+    redis.call('HSET', META, 'epoch', epoch, 'lost', 1)
+  end
   -- Numbers that were given out are not given out again.
-  seq = math.max(seq, seen)
-  redis.call('HSET', META, 'epoch', epoch, 'seq', seq, 'lost', 1)
+  redis.call('HSET', META, 'seq', math.max(seq, seen))
   seq = announce('')
 elseif epoch == 0 then
   epoch = math.max(known, 1)
