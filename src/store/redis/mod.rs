@@ -74,10 +74,10 @@ pub use server::ConnectError;
 
 /// Partitions of a cluster where none are configured: enough to spread over many nodes evenly.
 const CLUSTER_PARTITIONS: u16 = 64;
-/// How long a start waits for a cluster that has just been formed or is failing over.
-const CLUSTER_WITHIN: Duration = Duration::from_secs(5);
-/// Between looks at it meanwhile.
-const CLUSTER_PAUSE: Duration = Duration::from_millis(100);
+/// How long a start waits for a cluster that has just been formed, or for servers that are failing over.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+/// Between looks at them meanwhile.
+const SETTLING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where the Redis is and how it is used.
 #[derive(Clone, Debug)]
@@ -205,7 +205,10 @@ async fn single(common: Arc<Common>, target: Target) -> Result<(Router, Durabili
     let dialer = Dialer::new(target.clone(), common.clone());
     let link = Arc::new(Link::new(dialer, all));
     // The first time, what is wrong is the caller's to know.
-    let connected = link.connect().await;
+    let connected = match target {
+        Target::Fixed(_) => link.connect().await,
+        Target::Sentinels(_) => patiently(|| connect(link.clone())).await,
+    };
     let durability = connected.map_err(|error| at(link.dialer(), error))?;
     let mut loops = vec![tokio::spawn(link.clone().keep())];
     if let Target::Sentinels(sentinels) = target {
@@ -221,17 +224,33 @@ async fn many(
     seeds: Vec<ConnectionInfo>,
 ) -> Result<(Router, Durability), ConnectError> {
     let cluster = Arc::new(Cluster::new(seeds, common.clone()));
-    let until = Instant::now() + CLUSTER_WITHIN;
-    let durability = loop {
-        match cluster.begin().await {
-            Ok(durability) => break durability,
-            Err(error @ ConnectError::Store(_)) if Instant::now() >= until => return Err(error),
-            Err(ConnectError::Store(_)) => sleep(CLUSTER_PAUSE).await,
-            Err(error) => return Err(error),
-        }
-    };
+    let durability = patiently(|| begin(cluster.clone())).await?;
     let keep = AbortOnDropHandle::new(tokio::spawn(cluster.clone().keep()));
     Ok((Router::many(common, cluster, keep), durability))
+}
+
+async fn connect(link: Arc<Link>) -> Result<Durability, ConnectError> {
+    link.connect().await
+}
+
+async fn begin(cluster: Arc<Cluster>) -> Result<Durability, ConnectError> {
+    cluster.begin().await
+}
+
+/// Tries again for a while: servers that stand in for each other may be about to.
+async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, ConnectError>
+where
+    F: Future<Output = Result<T, ConnectError>>,
+{
+    let until = Instant::now() + SETTLED_WITHIN;
+    loop {
+        match attempt().await {
+            Err(ConnectError::Store(_) | ConnectError::Replica) if Instant::now() < until => {
+                sleep(SETTLING_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Said here alone: later on everybody knows which server is meant.
