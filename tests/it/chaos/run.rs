@@ -20,7 +20,10 @@ use super::{
 };
 use crate::support::{
     chance::Seed,
-    checker::{Evidence, Freshness, Recovery, Verdict, freshness, is_lost, judge, recovery},
+    checker::{
+        Comeback, Evidence, Freshness, Recovery, Told, Verdict, comebacks, freshness, is_lost,
+        judge, recovery,
+    },
     eventually,
     report::Row,
     scale::soaking,
@@ -120,12 +123,14 @@ impl Run {
         let watchers = self.load.watched(within).await;
         let clients = self.fleet.connect();
         let ids: Vec<TaskId> = self.load.accepted.keys().copied().collect();
-        let mut replay = Vec::new();
+        let (mut replay, mut times) = (Vec::new(), BTreeMap::new());
         for (batch, id) in self.load.batches.iter().enumerate() {
             let asked = Asked::Batch(id.clone(), Default::default());
             let clients = Clients::new(clients.clone());
             let again = follow(asked, clients, batch, Default::default());
             let again = timeout(within, again).await.expect("a replay ends");
+            let when = |told: &Told| ((told.seen.task, told.seen.revision), told.happened);
+            times.extend(again.told.iter().map(when));
             replay.extend(again.told.into_iter().map(|told| told.seen));
         }
         let mut calls: BTreeMap<String, usize> = BTreeMap::new();
@@ -140,6 +145,8 @@ impl Run {
             ends: read(&clients, 0, &ids).await,
             again: read(&clients, 1, &ids).await,
             replay,
+            times,
+            receipts: self.load.receipts.clone(),
             watchers,
             calls,
             strikes: self.fleet.strikes(),
@@ -175,13 +182,15 @@ impl Run {
     }
 }
 
-fn row(
+pub(super) fn row(
     title: &Title,
     evidence: &Evidence,
     verdict: &Verdict,
     waited: Option<Recovery>,
     seed: &Seed,
 ) -> Row {
+    let back = comebacks(evidence);
+    let away = back.iter().map(|it| it.down + it.last).max();
     let fresh = freshness(evidence);
     let resumed: usize = evidence.watchers.iter().map(|w| w.resumed.len()).sum();
     let mut notes = vec![format!(
@@ -195,6 +204,7 @@ fn row(
             "the last struck task was offered again after {offered:.1} s"
         ));
     }
+    notes.extend(went_on(&back));
     if verdict.poisoned > 0 {
         notes.push(format!(
             "{} lost three workers and ended so",
@@ -211,10 +221,19 @@ fn row(
         double_terminals: verdict.double_terminals,
         duplicate_calls: verdict.duplicate_calls,
         duplicates_allowed: verdict.duplicates_allowed,
-        longest_recovery: waited.map(|waited| waited.resumed),
+        longest_recovery: waited.map(|waited| waited.resumed).max(away),
         note: notes.join("; "),
         repeat: seed.repeat(),
     }
+}
+
+fn went_on(back: &[Comeback]) -> Option<String> {
+    let down = back.iter().map(|it| it.down).max()?.as_secs_f64();
+    let last = back.iter().map(|it| it.last).max()?.as_secs_f64();
+    Some(format!(
+        "the store was away for {down:.1} s at most, and {last:.1} s later at most all replicas that went on had \
+         started a task"
+    ))
 }
 
 fn told_live(fresh: &Freshness) -> String {

@@ -8,7 +8,7 @@ use super::{Evidence, Millis, Strike, Told, Verdict, Watched};
 use crate::support::history::{Law, Seen, check};
 
 /// More attempts than the faults of any run bring about.
-const LAW: Law = Law {
+pub(super) const LAW: Law = Law {
     max_attempts: 64,
     is_complete: true,
 };
@@ -16,6 +16,19 @@ const LAW: Law = Law {
 const CATCH_UP: Millis = 2_000;
 
 pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
+    let truth = replayed(evidence, verdict);
+    for (number, watched) in evidence.watchers.iter().enumerate() {
+        if let Err(fault) = of_one(watched, &truth, evidence) {
+            verdict.fault(format!("watcher {number}: {fault}"));
+        }
+    }
+}
+
+/// What happened to each task: the whole of a lawful history, as a watch begun at the very end tells it.
+pub(super) fn replayed(
+    evidence: &Evidence,
+    verdict: &mut Verdict,
+) -> BTreeMap<TaskId, Vec<Seen<TaskId>>> {
     if let Err(fault) = check(&evidence.replay, LAW) {
         verdict.fault(format!("replayed: {fault}"));
     }
@@ -29,11 +42,7 @@ pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
             verdict.fault(format!("{id}: the replay is not its whole history"));
         }
     }
-    for (number, watched) in evidence.watchers.iter().enumerate() {
-        if let Err(fault) = of_one(watched, &truth, evidence) {
-            verdict.fault(format!("watcher {number}: {fault}"));
-        }
-    }
+    truth
 }
 
 fn of_one(
@@ -46,10 +55,10 @@ fn of_one(
     if !watched.is_over {
         return Err("its last stream did not end with OK".into());
     }
-    if watched.resets > 0 {
+    if watched.resets > 0 || watched.refused > 0 {
         return Err(format!(
-            "told {} times that writes were lost",
-            watched.resets
+            "told {} times that writes were lost, and {} times that it knows more than there is",
+            watched.resets, watched.refused
         ));
     }
     let told = by_task(told.into_iter());
@@ -77,7 +86,9 @@ fn stored<'a>(evidence: &'a Evidence, told: &Told) -> Option<&'a str> {
     task.result.as_ref().map(|result| result.body.as_str())
 }
 
-fn by_task(told: impl Iterator<Item = Seen<TaskId>>) -> BTreeMap<TaskId, Vec<Seen<TaskId>>> {
+pub(super) fn by_task(
+    told: impl Iterator<Item = Seen<TaskId>>,
+) -> BTreeMap<TaskId, Vec<Seen<TaskId>>> {
     let mut tasks: BTreeMap<TaskId, Vec<Seen<TaskId>>> = BTreeMap::new();
     for seen in told {
         tasks.entry(seen.task).or_default().push(seen);
