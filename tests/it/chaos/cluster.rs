@@ -1,10 +1,11 @@
 //! Primaries of a Redis Cluster replaced under a fleet, in every way there is.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use super::{
     failover::{
-        LEASE, LIMIT, assert_all_went_on, conclude_losses, get_going, go_on, start, window,
+        LEASE, LIMIT, assert_all_went_on, conclude_losses, get_going, go_on, moves_within, start,
+        window,
     },
     fleet::now,
     run::{Run, Title},
@@ -98,8 +99,8 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
     let parts = parts(&cluster).await;
     let mut run = start(seed, cluster.url(), "").await;
     // Where the first may be lost, the same cannot be asked for again.
-    let loses = |fault: &Fault| matches!(fault, Fault::Ask(Failover::Force | Failover::Takeover));
-    run.load.twice = !faults.iter().any(loses);
+    let keeps = |fault: &Fault| matches!(fault, Fault::Kill | Fault::Ask(Failover::Plain));
+    run.load.twice = faults.iter().all(keeps);
     let mut struck = Vec::new();
     for round in 0..times {
         // In turns, so that each way meets each primary.
@@ -110,6 +111,7 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
         let old = replace(&mut cluster, part.slot, fault).await;
         let until = now();
         go_on(&mut run, at).await;
+        load_part(&mut run, part).await;
         match fault {
             Fault::Kill => cluster.restart(old).await,
             Fault::Pause => cluster.resume(old),
@@ -124,6 +126,32 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
     }
     let evidence = run.evidence(LIMIT).await;
     (run, evidence, struck)
+}
+
+/// Submits until a batch has come into a partition of this primary, so that there is something to be started.
+async fn load_part(run: &mut Run, part: &Part) {
+    let hits = |latest: u16| part.partitions.contains(&latest);
+    run.load.submit(5, 5).await;
+    while !run.load.latest.is_some_and(hits) {
+        run.load.submit(5, 5).await;
+    }
+}
+
+/// After every fault tasks of the partitions that were struck were started in time; says when at the latest.
+#[track_caller]
+fn assert_parts_went_on(evidence: &Evidence, struck: &[Struck]) -> Duration {
+    let mut longest = Duration::ZERO;
+    for (fault, it) in struck.iter().enumerate() {
+        let ids = evidence.ends.iter();
+        let here = ids.filter(|(id, _)| it.partitions.contains(&id.partition()));
+        let starts = here.flat_map(|(_, task)| &task.attempts);
+        let starts = starts.filter_map(|attempt| millis(attempt.start_time.as_ref()));
+        let first = starts.filter(|start| *start >= it.down.end).min();
+        let first = first.unwrap_or_else(|| panic!("nothing was started after fault {fault}"));
+        longest = longest.max(Duration::from_millis((first - it.down.end).unsigned_abs()));
+    }
+    assert!(longest <= moves_within(), "after {longest:?}");
+    longest
 }
 
 /// Tasks started in partitions of other primaries while there was none for some.
@@ -142,35 +170,66 @@ fn started_elsewhere(evidence: &Evidence, struck: &[Struck]) -> usize {
     elsewhere.filter(went_on).count()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clusters_primary_that_dies_or_stands_still_is_replaced_and_the_others_go_on() {
-    let seed = Seed::of("a_clusters_primary_that_dies_or_stands_still");
-    let times = scale(2, 20);
-    let (run, evidence, struck) = replaced(seed, &[Fault::Kill, Fault::Pause], times).await;
-    let elsewhere = started_elsewhere(&evidence, &struck);
-    let title = Title {
-        fault: "kill -9 or SIGSTOP of one primary, replaced by its replica".into(),
+fn title(fault: &str, times: usize, note: String) -> Title {
+    Title {
+        fault: fault.into(),
         on: on(),
         times,
-        note: format!("{elsewhere} tasks of other partitions started meanwhile"),
-    };
-    run.conclude(title, &evidence);
+        note,
+    }
+}
+
+fn parts_note(after: Duration) -> String {
+    format!(
+        "tasks of the partitions struck started again {:.1} s after the new primary at most",
+        after.as_secs_f64()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clusters_primary_that_dies_is_replaced_and_the_others_go_on() {
+    let seed = Seed::of("a_clusters_primary_that_dies_is_replaced");
+    let times = scale(1, 20);
+    let (run, evidence, struck) = replaced(seed, &[Fault::Kill], times).await;
+    let elsewhere = started_elsewhere(&evidence, &struck);
+    let after = assert_parts_went_on(&evidence, &struck);
+    let note = format!(
+        "{}; {elsewhere} tasks of other partitions started meanwhile",
+        parts_note(after)
+    );
+    let fault = "kill -9 of one primary, replaced by its replica";
+    run.conclude(title(fault, times, note), &evidence);
     assert_all_went_on(&run, &evidence, times);
     assert!(elsewhere > 0, "the other partitions stood still");
+}
+
+/// It goes on while replicas of the fleet may still talk to it, and acknowledges until the cluster tells it otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_clusters_primary_acknowledges_after_standing_still_is_lost_and_told() {
+    let seed = Seed::of("what_a_clusters_primary_acknowledges_after_standing_still");
+    let times = scale(1, 20);
+    let (run, evidence, struck) = replaced(seed, &[Fault::Pause], times).await;
+    let after = assert_parts_went_on(&evidence, &struck);
+    let fault = "SIGSTOP of one primary, SIGCONT at once when its replica has replaced it";
+    conclude_losses(
+        &run,
+        title(fault, times, parts_note(after)),
+        &evidence,
+        &windows(&struck),
+    );
+    assert_all_went_on(&run, &evidence, times);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_takes_over_hand_in_hand_takes_nothing_away() {
     let seed = Seed::of("a_replica_that_takes_over_hand_in_hand");
     let times = scale(2, 20);
-    let (run, evidence, _) = replaced(seed, &[Fault::Ask(Failover::Plain)], times).await;
-    let title = Title {
-        fault: "CLUSTER FAILOVER".into(),
-        on: on(),
-        times,
-        note: String::new(),
-    };
-    run.conclude(title, &evidence);
+    let (run, evidence, struck) = replaced(seed, &[Fault::Ask(Failover::Plain)], times).await;
+    let after = assert_parts_went_on(&evidence, &struck);
+    run.conclude(
+        title("CLUSTER FAILOVER", times, parts_note(after)),
+        &evidence,
+    );
     assert_all_went_on(&run, &evidence, times);
 }
 
@@ -181,13 +240,18 @@ async fn what_a_replica_that_takes_over_alone_loses_is_told() {
     let faults = [Failover::Force, Failover::Takeover].map(Fault::Ask);
     let times = scale(2, 20);
     let (run, evidence, struck) = replaced(seed, &faults, times).await;
-    let title = Title {
-        fault: "CLUSTER FAILOVER FORCE and TAKEOVER in turn, the old primary acknowledging until it hears".into(),
-        on: on(),
-        times,
-        note: String::new(),
-    };
-    let windows: Vec<Window> = struck.iter().map(|struck| struck.window).collect();
-    conclude_losses(&run, title, &evidence, &windows);
+    let after = assert_parts_went_on(&evidence, &struck);
+    let fault =
+        "CLUSTER FAILOVER FORCE and TAKEOVER in turn, the old primary acknowledging until it hears";
+    conclude_losses(
+        &run,
+        title(fault, times, parts_note(after)),
+        &evidence,
+        &windows(&struck),
+    );
     assert_all_went_on(&run, &evidence, times);
+}
+
+fn windows(struck: &[Struck]) -> Vec<Window> {
+    struck.iter().map(|struck| struck.window).collect()
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::{
     cluster::{on, slots},
-    failover::{LIMIT, get_going, start},
+    failover::{LIMIT, get_going, moves_within, start},
     fleet::now,
     run::Title,
 };
@@ -14,16 +14,11 @@ use crate::support::{
     chance::Seed,
     checker::{Evidence, Millis},
     cluster::Cluster,
-    scale::{scale, soaking},
+    scale::scale,
 };
 
 /// How long a slot is with neither node: a client is told ASK for some of its keys, and TRYAGAIN for most scripts.
 const HALF_WAY: Duration = Duration::from_secs(1);
-/// The promise: this long after a slot has its new node, its tasks move again.
-const MOVES_WITHIN: Duration = Duration::from_secs(2);
-/// Next to a compiler on two cores a promise in seconds says nothing; the long runs hold to it.
-const BUSY: Duration = Duration::from_secs(15);
-
 /// Of all tasks in this partition, the first step after `from`; none when all had ended.
 fn first_step(evidence: &Evidence, partition: u16, from: Millis) -> Option<Duration> {
     let steps = evidence.times.iter();
@@ -83,9 +78,5 @@ async fn slots_moved_under_load_take_their_tasks_with_them() {
     };
     run.conclude(title, &evidence);
     assert!(keys > times && !waits.is_empty(), "{keys} keys, {waits:?}");
-    let slack = if soaking() { Duration::ZERO } else { BUSY };
-    assert!(
-        longest <= MOVES_WITHIN + slack,
-        "moved on after {longest:?}"
-    );
+    assert!(longest <= moves_within(), "moved on after {longest:?}");
 }
