@@ -21,8 +21,8 @@ use super::{
 use crate::support::{
     chance::Seed,
     checker::{
-        Comeback, Evidence, Freshness, Recovery, Told, Verdict, comebacks, freshness, is_lost,
-        judge, recovery,
+        Comeback, Evidence, Freshness, Recovery, Told, Verdict, comebacks, freshness,
+        freshness_in_peace, is_lost, judge, recovery,
     },
     eventually,
     report::Row,
@@ -198,6 +198,13 @@ pub(super) fn row(
         evidence.watchers.len()
     )];
     notes.extend((fresh.counted > 0).then(|| told_live(&fresh)));
+    let peace = freshness_in_peace(evidence);
+    if (1..fresh.counted).contains(&peace.counted) {
+        notes.push(format!(
+            "of those while nothing was broken {}",
+            told_live(&peace)
+        ));
+    }
     if let Some(waited) = waited {
         let offered = waited.offered.as_secs_f64();
         notes.push(format!(

@@ -26,7 +26,7 @@ use super::history::Seen;
 
 pub(crate) use losses::{Losses, Window, judge_losses};
 pub(crate) use recovery::{Comeback, Recovery, comebacks, recovery};
-pub(crate) use watch::{Freshness, freshness};
+pub(crate) use watch::{Freshness, freshness, freshness_in_peace};
 
 /// Milliseconds since 1970: servers, store and test share one machine's clock.
 pub(crate) type Millis = i64;

@@ -11,7 +11,9 @@ use tidings::{
     simulator::{answer_to, hash16},
 };
 
-use super::{Evidence, Receipt, Strike, Told, Watched, freshness, judge, recovery};
+use super::{
+    Evidence, Receipt, Strike, Told, Watched, freshness, freshness_in_peace, judge, recovery,
+};
 use crate::support::history::Seen;
 
 const PROMPT: &str = "p";
@@ -279,5 +281,7 @@ fn what_a_fault_delays_is_not_counted_as_slow() {
     };
     assert_eq!(counted(&|run| run.strikes[0].replica = None), 2);
     assert_eq!(counted(&|run| run.strikes[0].replica = Some(1)), 2);
+    assert_eq!(counted(&|_| ()), 5);
+    assert_eq!(freshness_in_peace(&lawful()).counted, 2);
     assert_eq!(counted(&|run| run.watchers[0].told[0].since = 20_000), 4);
 }

@@ -114,12 +114,22 @@ pub(crate) struct Freshness {
 /// Times what was told live. What happened before a watcher's stream stood, or while what it stood on was broken, is
 /// left out.
 pub(crate) fn freshness(evidence: &Evidence) -> Freshness {
+    timed(evidence, |strike, told| {
+        strike.replica.is_none_or(|struck| struck == told.by)
+    })
+}
+
+/// The same when nothing at all was broken: those that were whole have those to serve that were cut off elsewhere.
+pub(crate) fn freshness_in_peace(evidence: &Evidence) -> Freshness {
+    timed(evidence, |_, _| true)
+}
+
+/// Times what was told live and not while a fault `concerned` it.
+fn timed(evidence: &Evidence, concerned: impl Fn(&Strike, &Told) -> bool) -> Freshness {
     let live = |told: &&Told| {
-        told.happened >= told.since
-            && !evidence
-                .strikes
-                .iter()
-                .any(|strike| covers(strike, told.by, told.happened, told.arrived))
+        let struck = |strike: &&Strike| covers(strike, told.happened, told.arrived);
+        let mut strikes = evidence.strikes.iter().filter(struck);
+        told.happened >= told.since && !strikes.any(|strike| concerned(strike, told))
     };
     let told = evidence.watchers.iter().flat_map(|watched| &watched.told);
     let mut told: Vec<&Told> = told.filter(live).collect();
@@ -140,8 +150,6 @@ pub(crate) fn freshness(evidence: &Evidence) -> Freshness {
     }
 }
 
-fn covers(strike: &Strike, replica: usize, from: Millis, to: Millis) -> bool {
-    strike.replica.is_none_or(|struck| struck == replica)
-        && to >= strike.at
-        && from <= strike.until + CATCH_UP
+fn covers(strike: &Strike, from: Millis, to: Millis) -> bool {
+    to >= strike.at && from <= strike.until + CATCH_UP
 }
