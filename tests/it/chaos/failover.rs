@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{
     fleet::now,
     load::Watching,
-    run::{Run, Title, row, upstream},
+    row::row,
+    run::{Run, Title, upstream},
 };
 use crate::support::{
     chance::Seed,

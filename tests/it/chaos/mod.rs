@@ -14,6 +14,7 @@ mod migration;
 mod poison;
 mod redis;
 mod rolling;
+mod row;
 mod run;
 mod sentinel;
 mod twins;
