@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use super::{
     failover::{
-        LEASE, LIMIT, assert_all_went_on, conclude_losses, get_going, go_on, moves_within, start,
+        LEASE, LIMIT, assert_went_on, conclude_losses, get_going, go_on, moves_within, start,
         window,
     },
     fleet::now,
@@ -201,7 +201,7 @@ async fn a_clusters_primary_that_dies_is_replaced_and_the_others_go_on() {
     let fault = "kill -9 of one primary, replaced by its replica";
     let title = title(fault, times, note);
     conclude_losses(&run, title, &evidence, &windows(&struck));
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
     assert!(elsewhere > 0, "the other partitions stood still");
 }
 
@@ -219,7 +219,7 @@ async fn what_a_clusters_primary_acknowledges_after_standing_still_is_lost_and_t
         &evidence,
         &windows(&struck),
     );
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,7 +232,7 @@ async fn a_replica_that_takes_over_hand_in_hand_takes_nothing_away() {
         title("CLUSTER FAILOVER", times, parts_note(after)),
         &evidence,
     );
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 /// The old primary hears of it after the fact, and has acknowledged until then.
@@ -251,7 +251,7 @@ async fn what_a_replica_that_takes_over_alone_loses_is_told() {
         &evidence,
         &windows(&struck),
     );
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 fn windows(struck: &[Struck]) -> Vec<Window> {

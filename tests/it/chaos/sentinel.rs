@@ -6,10 +6,7 @@ use tidings::proto::v1::DurabilityLevel;
 use tokio::time::timeout;
 
 use super::{
-    failover::{
-        LEASE, LIMIT, assert_all_went_on, assert_went_on, conclude_losses, get_going, go_on, start,
-        window,
-    },
+    failover::{LEASE, LIMIT, assert_went_on, conclude_losses, get_going, go_on, start, window},
     fleet::now,
     run::{Run, Title},
 };
@@ -129,7 +126,7 @@ async fn a_primary_that_dies_is_replaced_and_what_it_took_along_is_told() {
     let (run, evidence, windows) = replaced(seed, &[Fault::Kill], times).await;
     let fault = "kill -9 of the primary, replaced by Sentinel";
     conclude_losses(&run, title(fault, times), &evidence, &windows);
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 /// It goes on while replicas of the fleet may still talk to it, and acknowledges until it is told otherwise.
@@ -140,7 +137,7 @@ async fn what_a_primary_acknowledges_after_standing_still_is_lost_and_told() {
     let (run, evidence, windows) = replaced(seed, &[Fault::Pause], times).await;
     let fault = "SIGSTOP of the primary, SIGCONT at once when Sentinel has replaced it";
     conclude_losses(&run, title(fault, times), &evidence, &windows);
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +147,7 @@ async fn a_primary_whose_writers_wait_is_replaced_on_request_and_nothing_is_lost
     let (run, evidence, _) = replaced(seed, &[Fault::AskAtRest], times).await;
     let fault = "CLIENT PAUSE WRITE, then SENTINEL FAILOVER of a primary that is well";
     run.conclude(title(fault, times), &evidence);
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 /// Sentinel makes a replica the primary before the old one knows, which goes on acknowledging for up to a second.
@@ -161,7 +158,7 @@ async fn what_a_failover_on_request_loses_is_told() {
     let (run, evidence, windows) = replaced(seed, &[Fault::Ask], times).await;
     let fault = "SENTINEL FAILOVER of a primary that is well and goes on acknowledging";
     conclude_losses(&run, title(fault, times), &evidence, &windows);
-    assert_all_went_on(&run, &evidence, times);
+    assert_went_on(&evidence, times);
 }
 
 /// Kills primaries that had been cut off from their replicas while they went on acknowledging.
