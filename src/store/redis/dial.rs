@@ -104,6 +104,7 @@ impl Dialer {
             self.common.cluster,
         )
         .await?;
+        self.still_leads_to(&addr).await?;
         let scripts = Arc::new(Scripts::new(server.modern, self.common.cluster));
         let waiting = match self.common.wait {
             Some(wait) if wait.fsync && !server.waits_for_disks => {
@@ -127,6 +128,17 @@ impl Dialer {
             durability: server.durability,
             entered,
         })
+    }
+
+    /// One that stood still when it was dialled may answer only after another has taken its place, and take itself for
+    /// the primary until the sentinels tell it otherwise. What it accepted would be lost.
+    async fn still_leads_to(&self, addr: &ConnectionAddr) -> Result<(), Error> {
+        match &self.target {
+            Target::Sentinels(sentinels) if sentinels.primary().await?.addr() != addr => Err(
+                Error::Unavailable("the sentinels have chosen another primary".into()),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Asks every partition how it stands; makes those that are not there. Answers which were entered so: all but

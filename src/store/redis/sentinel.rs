@@ -11,7 +11,7 @@ use crate::store::Error;
 
 /// How often the sentinels are asked whether the primary is still the same: one that was cut off from them may
 /// answer as if nothing had happened.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// The sentinels of one primary.
 pub(super) struct Sentinels {

@@ -24,6 +24,7 @@ async fn a_server_killed_on_its_directory_comes_back_with_everything() {
         lease: Duration::from_secs(2),
         concurrency: 16,
         grace: Duration::from_secs(5),
+        settings: "",
         store: Box::new(move |_| store.clone()),
         upstream: Box::new(move |_| url.clone()),
     };

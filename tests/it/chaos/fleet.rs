@@ -45,6 +45,8 @@ pub(super) struct Setup {
     pub(super) concurrency: usize,
     /// How long a replica may take to stop.
     pub(super) grace: Duration,
+    /// What the configuration file of each holds.
+    pub(super) settings: &'static str,
     /// Where each finds the store.
     pub(super) store: Url,
     /// Where each finds the upstream.
@@ -92,6 +94,7 @@ impl Fleet {
             strikes: Mutex::default(),
             logs: tempfile::tempdir().unwrap(),
         };
+        fs::write(fleet.settings(), fleet.setup.settings).unwrap();
         for index in 0..fleet.len() {
             fleet.launch(index).await;
         }
@@ -232,6 +235,7 @@ impl Fleet {
         let setup = &self.setup;
         let millis = |time: Duration| format!("{}ms", time.as_millis());
         let args = [
+            ("--config", self.settings().display().to_string()),
             ("--store", (setup.store)(index)),
             ("--upstream-url", (setup.upstream)(index)),
             ("--admin-listen", format!("127.0.0.1:{}", replica.admin)),
@@ -260,6 +264,10 @@ impl Fleet {
             assert!(start.elapsed() < START_WITHIN, "no worker started");
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.logs.path().join("tidings.toml")
     }
 
     fn log_path(&self, index: usize, start: usize) -> PathBuf {

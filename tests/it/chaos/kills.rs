@@ -90,12 +90,22 @@ pub(super) fn on_redis(
     upstream: &tidings::simulator::Running,
     lease: Duration,
 ) -> Setup {
-    let (store, upstream) = (redis.url(), upstream.base_url());
+    on_store(redis.url(), upstream, lease)
+}
+
+/// The same on a store with this address.
+pub(super) fn on_store(
+    store: String,
+    upstream: &tidings::simulator::Running,
+    lease: Duration,
+) -> Setup {
+    let upstream = upstream.base_url();
     Setup {
         replicas: 3,
         lease,
         concurrency: 16,
         grace: Duration::from_secs(5),
+        settings: "",
         store: Box::new(move |_| store.clone()),
         upstream: Box::new(move |_| upstream.clone()),
     }

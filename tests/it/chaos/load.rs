@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use super::{
-    fleet::Fleet,
+    fleet::{Fleet, now},
     watcher::{Asked, Clients, follow},
 };
 use crate::support::{
     chance::Seed,
-    checker::Watched,
+    checker::{Receipt, Watched},
     server::{Client, prompt},
 };
 
@@ -47,7 +47,12 @@ pub(super) struct Load {
     watching: Watching,
     clients: Vec<Client>,
     pub(super) accepted: BTreeMap<TaskId, String>,
+    pub(super) receipts: BTreeMap<TaskId, Receipt>,
     pub(super) batches: Vec<String>,
+    /// The partition of the last batch.
+    pub(super) latest: Option<u16>,
+    /// Whether each batch is submitted once more: not where the first may be lost meanwhile.
+    pub(super) twice: bool,
     watchers: JoinSet<Watched>,
     group: (Clients, usize),
     /// Streams that stand now, and when each that broke came back.
@@ -61,7 +66,10 @@ impl Load {
             watching,
             clients: fleet.connect(),
             accepted: BTreeMap::new(),
+            receipts: BTreeMap::new(),
             batches: Vec::new(),
+            latest: None,
+            twice: true,
             watchers: JoinSet::new(),
             group: (Clients::new(fleet.connect()), 0),
             open: Arc::default(),
@@ -85,13 +93,21 @@ impl Load {
                 ..SubmitBatchRequest::default()
             };
             let reply = submit_until_ok(&self.clients, number, &request).await;
-            let again = submit_until_ok(&self.clients, number + 1, &request).await;
-            assert_eq!(reply, again, "the same key and content");
+            let receipt = Receipt {
+                at: now(),
+                level: reply.durability.unwrap().level(),
+            };
+            if self.twice {
+                let again = submit_until_ok(&self.clients, number + 1, &request).await;
+                assert_eq!(reply, again, "the same key and content");
+            }
             let ids: Vec<TaskId> = reply
                 .task_ids
                 .iter()
                 .map(|id| id.parse().unwrap())
                 .collect();
+            self.latest = ids.first().map(TaskId::partition);
+            self.receipts.extend(ids.iter().map(|id| (*id, receipt)));
             self.accepted.extend(ids.iter().copied().zip(prompts));
             self.watch(&reply.batch_id, &ids);
             self.batches.push(reply.batch_id);

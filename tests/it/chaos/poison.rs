@@ -58,6 +58,7 @@ async fn a_task_that_kills_whoever_runs_it_ends_after_three_and_takes_no_other_w
         // Else whatever runs beside it dies with it.
         concurrency: 1,
         grace: Duration::from_secs(5),
+        settings: "",
         store: Box::new(move |_| store.clone()),
         upstream: Box::new(move |index| format!("http://127.0.0.1:{}/v1", ports[index])),
     };

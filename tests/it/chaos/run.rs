@@ -16,13 +16,13 @@ use tokio::time::{sleep, timeout};
 use super::{
     fleet::{Fleet, Setup},
     load::{Load, Watching},
+    row::row,
     watcher::{Asked, Clients, follow, seen},
 };
 use crate::support::{
     chance::Seed,
-    checker::{Evidence, Freshness, Recovery, Verdict, freshness, is_lost, judge, recovery},
+    checker::{Evidence, Told, Verdict, freshness, is_lost, judge, recovery},
     eventually,
-    report::Row,
     scale::soaking,
     server::Client,
     upstream::simulate,
@@ -120,12 +120,14 @@ impl Run {
         let watchers = self.load.watched(within).await;
         let clients = self.fleet.connect();
         let ids: Vec<TaskId> = self.load.accepted.keys().copied().collect();
-        let mut replay = Vec::new();
+        let (mut replay, mut times) = (Vec::new(), BTreeMap::new());
         for (batch, id) in self.load.batches.iter().enumerate() {
             let asked = Asked::Batch(id.clone(), Default::default());
             let clients = Clients::new(clients.clone());
             let again = follow(asked, clients, batch, Default::default());
             let again = timeout(within, again).await.expect("a replay ends");
+            let when = |told: &Told| ((told.seen.task, told.seen.revision), told.happened);
+            times.extend(again.told.iter().map(when));
             replay.extend(again.told.into_iter().map(|told| told.seen));
         }
         let mut calls: BTreeMap<String, usize> = BTreeMap::new();
@@ -140,6 +142,8 @@ impl Run {
             ends: read(&clients, 0, &ids).await,
             again: read(&clients, 1, &ids).await,
             replay,
+            times,
+            receipts: self.load.receipts.clone(),
             watchers,
             calls,
             strikes: self.fleet.strikes(),
@@ -173,57 +177,6 @@ impl Run {
         }
         verdict
     }
-}
-
-fn row(
-    title: &Title,
-    evidence: &Evidence,
-    verdict: &Verdict,
-    waited: Option<Recovery>,
-    seed: &Seed,
-) -> Row {
-    let fresh = freshness(evidence);
-    let resumed: usize = evidence.watchers.iter().map(|w| w.resumed.len()).sum();
-    let mut notes = vec![format!(
-        "{} watches, resumed {resumed} times",
-        evidence.watchers.len()
-    )];
-    notes.extend((fresh.counted > 0).then(|| told_live(&fresh)));
-    if let Some(waited) = waited {
-        let offered = waited.offered.as_secs_f64();
-        notes.push(format!(
-            "the last struck task was offered again after {offered:.1} s"
-        ));
-    }
-    if verdict.poisoned > 0 {
-        notes.push(format!(
-            "{} lost three workers and ended so",
-            verdict.poisoned
-        ));
-    }
-    notes.extend((!title.note.is_empty()).then(|| title.note.clone()));
-    Row {
-        fault: title.fault.clone(),
-        on: title.on.clone(),
-        times: title.times,
-        tasks: evidence.accepted.len(),
-        lost: verdict.lost,
-        double_terminals: verdict.double_terminals,
-        duplicate_calls: verdict.duplicate_calls,
-        duplicates_allowed: verdict.duplicates_allowed,
-        longest_recovery: waited.map(|waited| waited.resumed),
-        note: notes.join("; "),
-        repeat: seed.repeat(),
-    }
-}
-
-fn told_live(fresh: &Freshness) -> String {
-    let millis = [fresh.median, fresh.p99, fresh.longest].map(|time| time.as_millis());
-    let [median, p99, longest] = millis;
-    let counted = fresh.counted;
-    format!(
-        "{counted} transitions told live, median after {median} ms, p99 {p99} ms, longest {longest} ms"
-    )
 }
 
 /// Every task there is.

@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 
 use super::fleet::now;
 use crate::support::{
-    checker::{Millis, Told, Watched, millis},
+    checker::{Gone, Millis, Told, Watched, millis},
     history::Seen,
     server::Client,
 };
@@ -61,6 +61,8 @@ struct Place {
     revision: u64,
     epoch: u64,
     token: String,
+    /// A reset came with a message that tells of no task: it belongs to the next that does.
+    owes_reset: bool,
 }
 
 /// Follows to the end. After every break it resumes on the next replica with what it was told last.
@@ -101,12 +103,12 @@ pub(super) async fn follow(
         };
         if status.code() == Code::NotFound {
             // Accepted and gone: the checker says so, and nobody has to wait for it.
+            watched.gone = Some(gone(&status));
             return watched;
         }
         if status.code() == Code::OutOfRange {
-            // The store has lost writes: what is true now is told from the beginning.
-            watched.resets += 1;
-            watched.told.clear();
+            // Told less than before, and not why: the checker says so.
+            watched.refused += 1;
             place = Place::default();
         }
         sleep(pause(&status)).await;
@@ -148,10 +150,15 @@ async fn listen(
             place.token = token;
         }
         watched.resets += usize::from(message.reset);
+        place.owes_reset |= message.reset;
         if let Some(task) = message.task {
             place.revision = task.revision;
             place.epoch = task.store_epoch;
-            watched.told.push(told(task, by, since));
+            let reset = std::mem::take(&mut place.owes_reset);
+            watched.told.push(Told {
+                reset,
+                ..told(task, by, since)
+            });
         }
     }
     Ok(())
@@ -169,7 +176,7 @@ impl Stream {
                 },
             }),
             Stream::Batch(stream) => stream.message().await?.map(|message| Message {
-                reset: false,
+                reset: message.reset,
                 token: Some(message.resume_token),
                 task: match message.event {
                     Some(watch_batch_response::Event::Task(task)) => Some(task),
@@ -187,7 +194,18 @@ fn told(task: Task, by: usize, since: Millis) -> Told {
         arrived: now(),
         by,
         since,
+        epoch: task.store_epoch,
+        reset: false,
         body: task.result.map(|result| result.body),
+    }
+}
+
+/// Whether it was told why there is nothing to watch.
+fn gone(status: &tonic::Status) -> Gone {
+    let info = status.get_error_details().error_info().cloned();
+    match info {
+        Some(info) if info.reason == "DATA_LOSS" => Gone::Lost,
+        _ => Gone::Unknown,
     }
 }
 

@@ -18,7 +18,11 @@ use tidings::{
 };
 
 use super::{Home, START, answered, open, spec};
-use crate::support::{eventually, scale::scale};
+use crate::support::{
+    eventually,
+    report::{Row, repeat},
+    scale::scale,
+};
 
 const SEED: u64 = 0x7164_696e_6773;
 /// Large enough that the database writes tables, of a text that takes no room on disk.
@@ -248,9 +252,20 @@ async fn no_damage_to_any_file_goes_unnoticed() {
             Judgement::Unharmed => unharmed += 1,
         }
     }
-    eprintln!(
-        "damage: seed {SEED:#x}, {cases} cases, {refused} refused, {named} named, {unharmed} without effect, 0 silent"
-    );
+    let row = Row {
+        fault: "one file of the store damaged while it is closed".into(),
+        on: "embedded, the store alone".into(),
+        times: cases,
+        tasks: Some(pristine.tasks.len()),
+        // Whatever is missing without a word ends the test.
+        lost: Some(0),
+        note: format!(
+            "{refused} refused to open, {named} opened and named what cannot be read, {unharmed} without effect, 0 silent"
+        ),
+        repeat: repeat("no_damage_to_any_file_goes_unnoticed"),
+        ..Row::default()
+    };
+    row.report();
     assert!(refused > 0 && named > 0 && unharmed > 0);
 }
 

@@ -17,6 +17,7 @@ use tidings::{
 
 use crate::support::{
     binary::{Binary, Start},
+    report::{Row, repeat},
     scale::scale,
     server::{Client, assert_lawful, function, prompt, status_of, watch_task},
     upstream::simulate,
@@ -280,9 +281,25 @@ async fn nothing_acknowledged_is_lost_however_often_the_process_is_killed() {
         generation(&upstream, cycles, &mut random, &mut figures).await;
         left -= cycles;
     }
-    eprintln!(
-        "kills: seed {SEED:#x}, {figures:?}, 0 lost, in {:?}",
-        started.elapsed()
-    );
+    let row = Row {
+        fault: "kill -9 of the server at any moment, restarted on its directory".into(),
+        on: "embedded, 1 process, lease 2 s".into(),
+        times: figures.cycles,
+        tasks: Some(figures.accepted),
+        lost: Some(figures.accepted - figures.ended),
+        // An end that is not as it was told before ends the test.
+        double_terminals: Some(0),
+        note: format!(
+            "{GENERATION} kills a directory at most; {} submits without a reply repeated by key, {} histories watched, \
+             slowest start {} ms, {} s in all",
+            figures.unknown,
+            figures.watched,
+            figures.slowest_start.as_millis(),
+            started.elapsed().as_secs()
+        ),
+        repeat: repeat("nothing_acknowledged_is_lost"),
+        ..Row::default()
+    };
+    row.report();
     assert!(figures.accepted > figures.cycles);
 }

@@ -28,7 +28,10 @@ use std::{
 
 use tidings::upstream::{self, Client};
 
-use crate::support::scale::scale;
+use crate::support::{
+    report::{Row, repeat},
+    scale::scale,
+};
 
 /// Enough to meet every kind of fault many times over.
 const SEEDS: usize = 240;
@@ -97,6 +100,15 @@ fn whatever_goes_wrong_every_promise_is_kept() {
     });
     let mut failed = failed.into_inner().unwrap();
     failed.sort();
+    let row = Row {
+        fault: "whatever a seed draws: crashes, pauses, cuts, lost answers, lost writes".into(),
+        on: "simulation: replicas and a store in memory, in virtual time".into(),
+        times: seeds as usize,
+        note: format!("{} of {seeds} seeds broke a promise", failed.len()),
+        repeat: repeat("simulation::whatever_goes_wrong"),
+        ..Row::default()
+    };
+    row.report();
     let shown: Vec<_> = failed.iter().take(SHOWN).map(|(_, text)| text).collect();
     assert!(
         failed.is_empty(),

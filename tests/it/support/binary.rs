@@ -4,11 +4,14 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use super::server::{Client, connect};
+use super::{
+    process::program,
+    server::{Client, connect},
+};
 
 /// How to start one.
 pub(crate) struct Start<'a> {
@@ -37,14 +40,11 @@ impl Start<'_> {
     pub(crate) fn serve(&self) -> Result<Binary, String> {
         let log = self.home.join("log");
         let store = format!("embedded:{}", self.home.join("data").display());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidings"))
+        let mut child = program()
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(["--admin-listen", "127.0.0.1:0", "--log", "warn"])
             .args(["--store", &store, "--upstream-url", self.upstream])
             .args(self.flags)
-            // What is meant for the tests is no variable of the server's.
-            .env_remove("TIDINGS_SOAK")
-            .env_remove("TIDINGS_FAULTS_REPORT")
             .envs(self.variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,6 +1,7 @@
 //! The real `tidings` binary as a process of its own, to be killed.
 
 use std::{
+    env,
     io::{BufRead as _, BufReader},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -26,12 +27,7 @@ impl Process {
 
     /// Starts a server on any free port, with its log going to `log`, and waits for its line on stdout.
     pub(crate) fn start(args: &[&str], log: Stdio) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-        // The server knows every variable of its own, and refuses what is meant for the tests.
-        for name in ["TIDINGS_SOAK", "TIDINGS_SEED", "TIDINGS_FAULTS_REPORT"] {
-            command.env_remove(name);
-        }
-        let mut child = command
+        let mut child = program()
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .stdin(Stdio::null())
@@ -107,6 +103,27 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The server to be started: the one that was built with the tests, or the one that TIDINGS_BIN names.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what a test run is told is no configuration of the server"
+)]
+pub(crate) fn program() -> Command {
+    let named = env::var_os("TIDINGS_BIN").filter(|path| !path.is_empty());
+    let path = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidings").into());
+    let mut command = Command::new(path);
+    // The server knows every variable of its own, and refuses what is meant for the tests.
+    for name in [
+        "TIDINGS_BIN",
+        "TIDINGS_SOAK",
+        "TIDINGS_SEED",
+        "TIDINGS_FAULTS_REPORT",
+    ] {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Sends a signal to a process.

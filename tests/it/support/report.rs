@@ -4,8 +4,10 @@ use std::{env, fs::OpenOptions, io::Write as _, time::Duration};
 
 use serde::{Serialize, Serializer};
 
+use super::scale::soaking;
+
 /// One row of the table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Row {
     /// What was done to it.
     pub(crate) fault: String,
@@ -13,16 +15,16 @@ pub(crate) struct Row {
     pub(crate) on: String,
     /// How many times it was done.
     pub(crate) times: usize,
-    /// Tasks accepted meanwhile.
-    pub(crate) tasks: usize,
+    /// Tasks accepted meanwhile; this and what follows is none where it was not counted.
+    pub(crate) tasks: Option<usize>,
     /// Tasks accepted that were not terminal at the end.
-    pub(crate) lost: usize,
+    pub(crate) lost: Option<usize>,
     /// Tasks told as ended more than once.
-    pub(crate) double_terminals: usize,
+    pub(crate) double_terminals: Option<usize>,
     /// Upstream calls beyond the first of each task.
-    pub(crate) duplicate_calls: usize,
+    pub(crate) duplicate_calls: Option<usize>,
     /// How many of those the faults explain.
-    pub(crate) duplicates_allowed: usize,
+    pub(crate) duplicates_allowed: Option<usize>,
     /// From the fault until the last of the tasks that it struck was processing elsewhere, or terminal.
     #[serde(serialize_with = "as_seconds")]
     pub(crate) longest_recovery: Option<Duration>,
@@ -49,6 +51,12 @@ impl Row {
         // In one write, so that rows of tests that run at once stay apart.
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
+}
+
+/// The command that runs a test again whose chance is the same each time.
+pub(crate) fn repeat(test: &str) -> String {
+    let long = if soaking() { "TIDINGS_SOAK=1 " } else { "" };
+    format!("{long}cargo test --test it {test}")
 }
 
 fn as_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -37,7 +37,7 @@ pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
 }
 
 /// Attempts lost by the workers that were struck, which hold no more than they may.
-fn allowed(evidence: &Evidence, verdict: &mut Verdict) {
+pub(super) fn allowed(evidence: &Evidence, verdict: &mut Verdict) {
     let mut strikes: BTreeMap<&str, usize> = BTreeMap::new();
     for worker in evidence.strikes.iter().filter_map(|s| s.worker.as_deref()) {
         *strikes.entry(worker).or_default() += 1;

@@ -6,6 +6,7 @@
 //! ordered, unique, without a gap, resumable, terminal last, of what was asked for and nothing else.
 
 mod calls;
+mod losses;
 mod queue;
 mod recovery;
 mod tests;
@@ -18,19 +19,20 @@ use std::{
 
 use tidings::{
     model::TaskId,
-    proto::v1::{Task, TaskAttempt},
+    proto::v1::{DurabilityLevel, Task, TaskAttempt},
 };
 
 use super::history::Seen;
 
-pub(crate) use recovery::{Recovery, recovery};
-pub(crate) use watch::{Freshness, freshness};
+pub(crate) use losses::{Losses, Window, judge_losses};
+pub(crate) use recovery::{Comeback, Recovery, comebacks, recovery};
+pub(crate) use watch::{Freshness, freshness, freshness_in_peace};
 
 /// Milliseconds since 1970: servers, store and test share one machine's clock.
 pub(crate) type Millis = i64;
 
 /// Everything that is known of a run when it is over.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
     /// Whatever SubmitBatch answered with OK, and the prompt of each.
     pub(crate) accepted: BTreeMap<TaskId, String>,
@@ -42,6 +44,10 @@ pub(crate) struct Evidence {
     pub(crate) again: BTreeMap<TaskId, Task>,
     /// What a watch of every batch, begun at the very end, was told.
     pub(crate) replay: Vec<Seen<TaskId>>,
+    /// When each revision of that happened.
+    pub(crate) times: BTreeMap<(TaskId, u64), Millis>,
+    /// How well each accepted task was said to be kept.
+    pub(crate) receipts: BTreeMap<TaskId, Receipt>,
     /// What those were told who watched through the faults.
     pub(crate) watchers: Vec<Watched>,
     /// How often the upstream was called with each prompt, by the prompt's hash.
@@ -55,7 +61,7 @@ pub(crate) struct Evidence {
 }
 
 /// What one watcher asked for and was told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watched {
     /// The tasks that it asked for.
     pub(crate) asked: BTreeSet<TaskId>,
@@ -65,8 +71,30 @@ pub(crate) struct Watched {
     pub(crate) resumed: Vec<Millis>,
     /// Whether its last stream ended with OK.
     pub(crate) is_over: bool,
-    /// How often the store took back what had been told.
+    /// How often it was told that the store took back what had been told.
     pub(crate) resets: usize,
+    /// How often it came back and was told that it knows more than there is.
+    pub(crate) refused: usize,
+    /// It was told that there is nothing to watch.
+    pub(crate) gone: Option<Gone>,
+}
+
+/// How a watcher was told that there is nothing to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The store lost it.
+    Lost,
+    /// Nothing is known of it.
+    Unknown,
+}
+
+/// What SubmitBatch said of how well a task is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receipt {
+    /// When it said so.
+    pub(crate) at: Millis,
+    /// The level.
+    pub(crate) level: DurabilityLevel,
 }
 
 /// One event that a watcher was told.
@@ -82,6 +110,10 @@ pub(crate) struct Told {
     pub(crate) by: usize,
     /// Since when that replica's stream stood; what happened before was told late with good reason.
     pub(crate) since: Millis,
+    /// The epoch of the store in which it was told.
+    pub(crate) epoch: u64,
+    /// What was told before was taken back with it.
+    pub(crate) reset: bool,
     /// The result's body, if it came.
     pub(crate) body: Option<String>,
 }

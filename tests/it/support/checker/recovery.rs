@@ -1,10 +1,10 @@
 //! How long the tasks of a struck worker had to wait.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tidings::model::TaskId;
 
-use super::{Evidence, Millis, is_lost, millis};
+use super::{Evidence, Millis, Strike, is_lost, millis};
 
 /// The longest waits of struck tasks.
 #[derive(Clone, Copy, Debug)]
@@ -64,4 +64,41 @@ fn struck(evidence: &Evidence, worker: &str, ended: Millis) -> Option<Millis> {
         .map(|strike| strike.at)
         .filter(|at| *at <= ended)
         .max()
+}
+
+/// How the workers went on after something that all of them stand on had been broken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Comeback {
+    /// From the fault until there was something to stand on again.
+    pub(crate) down: Duration,
+    /// From then until the last of the workers had started a task.
+    pub(crate) last: Duration,
+    /// How many workers did before the next fault.
+    pub(crate) workers: usize,
+}
+
+/// One for every such fault after which anything was started.
+pub(crate) fn comebacks(evidence: &Evidence) -> Vec<Comeback> {
+    let strikes = evidence.strikes.iter();
+    let of_all: Vec<&Strike> = strikes.filter(|strike| strike.replica.is_none()).collect();
+    let nexts = of_all.iter().skip(1).map(|next| next.at);
+    let ends = nexts.chain([Millis::MAX]);
+    let since = |from: Millis, to: Millis| Duration::from_millis((to - from).unsigned_abs());
+    let mut comebacks = Vec::new();
+    for (strike, end) in of_all.iter().zip(ends) {
+        let mut firsts: BTreeMap<&str, Millis> = BTreeMap::new();
+        for attempt in evidence.ends.values().flat_map(|task| &task.attempts) {
+            let start = millis(attempt.start_time.as_ref()).unwrap_or_default();
+            if (strike.until..end).contains(&start) {
+                let first = firsts.entry(&attempt.worker).or_insert(start);
+                *first = start.min(*first);
+            }
+        }
+        comebacks.extend(firsts.values().max().map(|last| Comeback {
+            down: since(strike.at, strike.until),
+            last: since(strike.until, *last),
+            workers: firsts.len(),
+        }));
+    }
+    comebacks
 }

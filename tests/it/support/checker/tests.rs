@@ -1,20 +1,28 @@
 //! That the checker sees: each fault it is there for, alone in a run that is lawful without it.
 
+mod losses;
+
 use std::time::Duration;
 
 use prost_types::Timestamp;
 use tidings::{
     model::{IdRange, Status, TaskId},
-    proto::v1::{Task, TaskAttempt, TaskResult, TaskStatus, TransitionCause},
+    proto::v1::{DurabilityLevel, Task, TaskAttempt, TaskResult, TaskStatus, TransitionCause},
     simulator::{answer_to, hash16},
 };
 
-use super::{Evidence, Strike, Told, Watched, freshness, judge, recovery};
+use super::{
+    Evidence, Receipt, Strike, Told, Watched, freshness, freshness_in_peace, judge, recovery,
+};
 use crate::support::history::Seen;
 
 const PROMPT: &str = "p";
 /// When the first attempt's worker was killed.
 const STRUCK: i64 = 10_000;
+const RECEIPT: Receipt = Receipt {
+    at: 9_500,
+    level: DurabilityLevel::Memory,
+};
 
 fn id() -> TaskId {
     IdRange::new(tidings::clock::Timestamp(1), 0, 1, 1).first
@@ -55,8 +63,14 @@ fn told(seen: Seen<TaskId>) -> Told {
         arrived: happened + 7,
         by: 1,
         since: 9_000,
+        epoch: 1,
+        reset: false,
         body: seen.status.is_terminal().then(|| "body".into()),
     }
+}
+
+fn when(seen: Seen<TaskId>) -> ((TaskId, u64), i64) {
+    ((seen.task, seen.revision), told(seen).happened)
 }
 
 /// One task, killed once with its worker and finished by another, followed by one watcher.
@@ -96,6 +110,8 @@ fn lawful() -> Evidence {
             is_over: true,
             ..Watched::default()
         }],
+        times: replay.iter().copied().map(when).collect(),
+        receipts: [(id(), RECEIPT)].into(),
         replay,
         calls: [(hash16(PROMPT), 2)].into(),
         strikes: vec![Strike {
@@ -247,6 +263,7 @@ fn a_watch_that_is_not_what_happened_is_caught() {
     });
     caught("did not end with OK", |run| run.watchers[0].is_over = false);
     caught("writes were lost", |run| run.watchers[0].resets = 1);
+    caught("more than there is", |run| run.watchers[0].refused = 1);
     caught("the replay is not its whole history", |run| {
         run.replay.remove(0);
     });
@@ -264,5 +281,7 @@ fn what_a_fault_delays_is_not_counted_as_slow() {
     };
     assert_eq!(counted(&|run| run.strikes[0].replica = None), 2);
     assert_eq!(counted(&|run| run.strikes[0].replica = Some(1)), 2);
+    assert_eq!(counted(&|_| ()), 5);
+    assert_eq!(freshness_in_peace(&lawful()).counted, 2);
     assert_eq!(counted(&|run| run.watchers[0].told[0].since = 20_000), 4);
 }

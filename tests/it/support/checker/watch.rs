@@ -8,7 +8,7 @@ use super::{Evidence, Millis, Strike, Told, Verdict, Watched};
 use crate::support::history::{Law, Seen, check};
 
 /// More attempts than the faults of any run bring about.
-const LAW: Law = Law {
+pub(super) const LAW: Law = Law {
     max_attempts: 64,
     is_complete: true,
 };
@@ -16,6 +16,19 @@ const LAW: Law = Law {
 const CATCH_UP: Millis = 2_000;
 
 pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
+    let truth = replayed(evidence, verdict);
+    for (number, watched) in evidence.watchers.iter().enumerate() {
+        if let Err(fault) = of_one(watched, &truth, evidence) {
+            verdict.fault(format!("watcher {number}: {fault}"));
+        }
+    }
+}
+
+/// What happened to each task: the whole of a lawful history, as a watch begun at the very end tells it.
+pub(super) fn replayed(
+    evidence: &Evidence,
+    verdict: &mut Verdict,
+) -> BTreeMap<TaskId, Vec<Seen<TaskId>>> {
     if let Err(fault) = check(&evidence.replay, LAW) {
         verdict.fault(format!("replayed: {fault}"));
     }
@@ -29,11 +42,7 @@ pub(super) fn judge(evidence: &Evidence, verdict: &mut Verdict) {
             verdict.fault(format!("{id}: the replay is not its whole history"));
         }
     }
-    for (number, watched) in evidence.watchers.iter().enumerate() {
-        if let Err(fault) = of_one(watched, &truth, evidence) {
-            verdict.fault(format!("watcher {number}: {fault}"));
-        }
-    }
+    truth
 }
 
 fn of_one(
@@ -46,10 +55,10 @@ fn of_one(
     if !watched.is_over {
         return Err("its last stream did not end with OK".into());
     }
-    if watched.resets > 0 {
+    if watched.resets > 0 || watched.refused > 0 {
         return Err(format!(
-            "told {} times that writes were lost",
-            watched.resets
+            "told {} times that writes were lost, and {} times that it knows more than there is",
+            watched.resets, watched.refused
         ));
     }
     let told = by_task(told.into_iter());
@@ -77,7 +86,9 @@ fn stored<'a>(evidence: &'a Evidence, told: &Told) -> Option<&'a str> {
     task.result.as_ref().map(|result| result.body.as_str())
 }
 
-fn by_task(told: impl Iterator<Item = Seen<TaskId>>) -> BTreeMap<TaskId, Vec<Seen<TaskId>>> {
+pub(super) fn by_task(
+    told: impl Iterator<Item = Seen<TaskId>>,
+) -> BTreeMap<TaskId, Vec<Seen<TaskId>>> {
     let mut tasks: BTreeMap<TaskId, Vec<Seen<TaskId>>> = BTreeMap::new();
     for seen in told {
         tasks.entry(seen.task).or_default().push(seen);
@@ -103,12 +114,22 @@ pub(crate) struct Freshness {
 /// Times what was told live. What happened before a watcher's stream stood, or while what it stood on was broken, is
 /// left out.
 pub(crate) fn freshness(evidence: &Evidence) -> Freshness {
+    timed(evidence, |strike, told| {
+        strike.replica.is_none_or(|struck| struck == told.by)
+    })
+}
+
+/// The same when nothing at all was broken: those that were whole have those to serve that were cut off elsewhere.
+pub(crate) fn freshness_in_peace(evidence: &Evidence) -> Freshness {
+    timed(evidence, |_, _| true)
+}
+
+/// Times what was told live and not while a fault `concerned` it.
+fn timed(evidence: &Evidence, concerned: impl Fn(&Strike, &Told) -> bool) -> Freshness {
     let live = |told: &&Told| {
-        told.happened >= told.since
-            && !evidence
-                .strikes
-                .iter()
-                .any(|strike| covers(strike, told.by, told.happened, told.arrived))
+        let struck = |strike: &&Strike| covers(strike, told.happened, told.arrived);
+        let mut strikes = evidence.strikes.iter().filter(struck);
+        told.happened >= told.since && !strikes.any(|strike| concerned(strike, told))
     };
     let told = evidence.watchers.iter().flat_map(|watched| &watched.told);
     let mut told: Vec<&Told> = told.filter(live).collect();
@@ -129,8 +150,6 @@ pub(crate) fn freshness(evidence: &Evidence) -> Freshness {
     }
 }
 
-fn covers(strike: &Strike, replica: usize, from: Millis, to: Millis) -> bool {
-    strike.replica.is_none_or(|struck| struck == replica)
-        && to >= strike.at
-        && from <= strike.until + CATCH_UP
+fn covers(strike: &Strike, from: Millis, to: Millis) -> bool {
+    to >= strike.at && from <= strike.until + CATCH_UP
 }
