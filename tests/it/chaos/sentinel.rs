@@ -99,6 +99,8 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
     for round in 0..times {
         get_going(&mut run).await;
         let fault = faults[round % faults.len()];
+        // Replication lags behind what is acknowledged: what is judged is the fault, not how far it happened to be.
+        set.wait_fed().await;
         let at = now();
         let old = replace(&mut set, fault).await;
         go_on(&mut run, at).await;
@@ -180,6 +182,7 @@ async fn cut_and_killed(
             .values()
             .all(|receipt| receipt.level == level);
         assert!(whole || !windows.is_empty(), "not {level:?}");
+        set.wait_fed().await;
         let from = now();
         set.cut_replication().await;
         let (before, first) = (run.upstream.finished_calls(), run.load.batches.len());

@@ -104,6 +104,17 @@ impl RedisServer {
         client.get_multiplexed_async_connection().await.ok()
     }
 
+    /// Whether it sends so many replicas what it writes: to one that has just been given its copy it sends nothing
+    /// before it was heard of, which takes up to a second. None when it does not in time.
+    pub(crate) async fn feeds(&self, replicas: usize) -> Option<()> {
+        let mut connection = self.connect().await?;
+        let mut wait = ::redis::pipe();
+        wait.cmd("PING").ignore();
+        wait.cmd("WAIT").arg(replicas).arg(400);
+        let (heard,): (usize,) = wait.query_async(&mut connection).await.ok()?;
+        (heard >= replicas).then_some(())
+    }
+
     /// What the server says about itself under a heading.
     pub(crate) async fn info(&self, section: &str) -> String {
         let mut connection = self.connect().await.expect("the server is up");

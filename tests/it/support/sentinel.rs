@@ -44,7 +44,18 @@ impl SentinelSet {
             .into();
         join_all(set.sentinels.iter_mut().map(Sentinel::restart)).await;
         set.wait_settled().await;
+        set.wait_fed().await;
         set
+    }
+
+    /// Waits until every replica that runs has said that it has all that the primary wrote so far.
+    pub(crate) async fn wait_fed(&self) {
+        let replicas = self.servers.iter().filter(|s| s.is_running()).count() - 1;
+        eventually("the replicas are fed", FAILOVER_WITHIN, async || {
+            let primary = self.agreed().await?;
+            self.server(primary).feeds(replicas).await
+        })
+        .await;
     }
 
     /// How to connect to whichever server is the primary.
