@@ -224,6 +224,11 @@ impl Link {
         live.as_ref().is_some_and(|live| live.addr != *addr)
     }
 
+    /// Whether the connection is the one that was in use when `made` was taken from [`Link::made`].
+    pub(super) fn is_still(&self, made: &watch::Receiver<u64>) -> bool {
+        self.live.read().is_some() && !made.has_changed().unwrap_or(true)
+    }
+
     /// Gives the connection up: something better is known.
     pub(super) fn reconnect(&self, cause: &str) {
         let live = self.live.read().clone();

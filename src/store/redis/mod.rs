@@ -211,11 +211,15 @@ async fn single(common: Arc<Common>, target: Target) -> Result<(Router, Durabili
     };
     let durability = connected.map_err(|error| at(link.dialer(), error))?;
     let mut loops = vec![tokio::spawn(link.clone().keep())];
-    if let Target::Sentinels(sentinels) = target {
+    let sentinels = match target {
+        Target::Fixed(_) => None,
+        Target::Sentinels(sentinels) => Some(sentinels),
+    };
+    if let Some(sentinels) = sentinels.clone() {
         loops.push(tokio::spawn(sentinels.watch(link.clone())));
     }
     let loops = loops.into_iter().map(AbortOnDropHandle::new).collect();
-    Ok((Router::one(common, link, loops), durability))
+    Ok((Router::one(common, link, sentinels, loops), durability))
 }
 
 /// Partitions spread over a cluster.
@@ -264,6 +268,10 @@ fn at(dialer: &Dialer, error: ConnectError) -> ConnectError {
     }
 }
 
+fn is_none<T>(read: &Result<Option<T>, Error>) -> bool {
+    matches!(read, Ok(None))
+}
+
 #[async_trait]
 impl Store for RedisStore {
     fn info(&self) -> Info {
@@ -284,7 +292,9 @@ impl Store for RedisStore {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
-        self.accept(submission).await
+        let submit = self.accept(submission);
+        let is_nothing = |it: &Result<_, _>| matches!(it, Err(Error::NoSuchBatch(_)));
+        self.router.read_surely(submit, is_nothing).await
     }
 
     async fn acquire(
@@ -309,15 +319,22 @@ impl Store for RedisStore {
     }
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
-        self.lookup_all(ids).await
+        let is_nothing = |it: &Result<Vec<Lookup>, _>| {
+            let missing = |it: &Lookup| matches!(it, Lookup::Missing);
+            it.as_ref().is_ok_and(|found| found.iter().any(missing))
+        };
+        self.router
+            .read_surely(self.lookup_all(ids), is_nothing)
+            .await
     }
 
     async fn batch(&self, id: BatchId) -> Result<Option<Batch>, Error> {
-        Ok(self.read_log(id, 0, 0).await?.map(|log| log.batch))
+        Ok(self.log(id, 0, 0).await?.map(|log| log.batch))
     }
 
     async fn log(&self, id: BatchId, from: u64, max: usize) -> Result<Option<Log>, Error> {
-        self.read_log(id, from, max).await
+        let read = self.read_log(id, from, max);
+        self.router.read_surely(read, is_none).await
     }
 
     async fn list(
@@ -330,7 +347,8 @@ impl Store for RedisStore {
     }
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
-        self.amend_batch(id, amendment).await
+        let amend = self.amend_batch(id, amendment);
+        self.router.read_surely(amend, is_none).await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

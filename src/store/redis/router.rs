@@ -17,6 +17,7 @@ use super::{
     link::{Call, Link, Order},
     reply,
     script::Script,
+    sentinel::Sentinels,
 };
 use crate::store::Error;
 
@@ -37,6 +38,7 @@ enum Routes {
     /// All partitions live behind one link.
     One(
         Arc<Link>,
+        Option<Arc<Sentinels>>,
         #[expect(dead_code, reason = "runs as long as it is held")] Vec<AbortOnDropHandle<()>>,
     ),
     /// Each partition lives where the cluster has its slot.
@@ -63,13 +65,14 @@ enum Haste {
 pub(super) type Behind = (Arc<Link>, Arc<[u16]>);
 
 impl Router {
-    /// All partitions behind one link.
+    /// All partitions behind one link, to the primary that the sentinels know if there are any.
     pub(super) fn one(
         common: Arc<Common>,
         link: Arc<Link>,
+        sentinels: Option<Arc<Sentinels>>,
         loops: Vec<AbortOnDropHandle<()>>,
     ) -> Self {
-        let routes = Routes::One(link, loops);
+        let routes = Routes::One(link, sentinels, loops);
         Router { common, routes }
     }
 
@@ -175,10 +178,32 @@ impl Router {
         }
     }
 
+    /// Answers what `read` does, having made sure of it when it `is_nothing`: a primary that has been replaced does not
+    /// know what the next one was given, until it hears of it.
+    ///
+    /// # Errors
+    /// Those of `read`, and [`Error::Unavailable`] when another server may know more.
+    pub(super) async fn read_surely<T>(
+        &self,
+        read: impl Future<Output = Result<T, Error>>,
+        is_nothing: impl FnOnce(&Result<T, Error>) -> bool,
+    ) -> Result<T, Error> {
+        let Routes::One(link, Some(sentinels), _) = &self.routes else {
+            return read.await;
+        };
+        let made = link.made();
+        let found = read.await;
+        if is_nothing(&found) && !(sentinels.confirm().await && link.is_still(&made)) {
+            let cause = "the sentinels do not confirm that this is still the primary";
+            return Err(Error::Unavailable(cause.into()));
+        }
+        found
+    }
+
     /// Every link with what lives behind it, and the number of this arrangement.
     pub(super) fn arrangement(&self) -> (u64, Vec<Behind>) {
         match &self.routes {
-            Routes::One(link, _) => {
+            Routes::One(link, ..) => {
                 let all: Arc<[u16]> = (0..self.common.partitions).collect();
                 (0, vec![(link.clone(), all)])
             }
@@ -197,7 +222,7 @@ impl Router {
     async fn run_all(&self, calls: &[Call], haste: Haste) -> Vec<Result<Value, Error>> {
         match &self.routes {
             _ if calls.is_empty() => Vec::new(),
-            Routes::One(link, _) => {
+            Routes::One(link, ..) => {
                 let calls: Vec<&Call> = calls.iter().collect();
                 settle(send(link, &calls, haste).await, calls.len())
             }

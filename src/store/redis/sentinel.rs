@@ -1,10 +1,21 @@
 //! Finding the primary that sentinels know.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use redis::{Client, ConnectionAddr, ConnectionInfo, Pipeline, RedisConnectionInfo, Value};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::link::{CONNECT_TIMEOUT, Link, settings};
 use crate::store::Error;
@@ -13,11 +24,28 @@ use crate::store::Error;
 /// answer as if nothing had happened.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How long the other sentinels have once most have answered: one of them may know of a later failover.
+const REST_WITHIN: Duration = Duration::from_millis(200);
+
 /// The sentinels of one primary.
 pub(super) struct Sentinels {
     nodes: Vec<ConnectionInfo>,
     master: String,
     login: RedisConnectionInfo,
+    /// Somebody wants a look taken at once.
+    wanted: Notify,
+    /// The number of the look that was begun last.
+    begun: AtomicU64,
+    /// The look that ended last.
+    ended: watch::Sender<Look>,
+}
+
+/// What asking the sentinels came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    number: u64,
+    /// The link's server was the primary.
+    confirmed: bool,
 }
 
 /// A server that sentinels name.
@@ -49,11 +77,14 @@ impl Sentinels {
             nodes,
             master,
             login,
+            wanted: Notify::new(),
+            begun: AtomicU64::new(0),
+            ended: watch::Sender::default(),
         }
     }
 
-    /// The primary as most sentinels know it; where there is no such majority, as the one with the latest failover
-    /// knows it. One that was cut off from the others may name a server that has been replaced.
+    /// The primary as the sentinel with the latest failover knows it: the others hear of it up to two seconds later,
+    /// and one that was cut off from them may name a server that has been replaced.
     ///
     /// # Errors
     /// No sentinel answers, or none knows the primary.
@@ -61,24 +92,15 @@ impl Sentinels {
         let asked = self.nodes.iter().map(|node| self.ask(node));
         let mut answers: FuturesUnordered<_> = asked.collect();
         let mut votes: Vec<Vote> = Vec::new();
-        while let Some(answer) = answers.next().await {
+        let (mut answered, mut until) = (0, None);
+        while let Some(answer) = until_then(until, answers.next()).await {
             let Some((named, epoch)) = answer else {
                 continue;
             };
-            match votes.iter_mut().find(|it| it.info.addr() == named.addr()) {
-                Some(vote) => {
-                    vote.count += 1;
-                    vote.epoch = vote.epoch.max(epoch);
-                }
-                None => votes.push(Vote {
-                    info: named,
-                    epoch,
-                    count: 1,
-                }),
-            }
-            let most = self.nodes.len() / 2;
-            if let Some(vote) = votes.iter().find(|vote| vote.count > most) {
-                return Ok(vote.info.clone());
+            votes.push(Vote::new(named, epoch, &votes));
+            answered += 1;
+            if answered > self.nodes.len() / 2 {
+                until.get_or_insert_with(|| Instant::now() + REST_WITHIN);
             }
         }
         let chosen = votes.into_iter().max_by_key(|it| (it.epoch, it.count));
@@ -119,16 +141,46 @@ impl Sentinels {
 
     /// Gives the link's connection up when the sentinels have chosen another primary; runs until it is dropped.
     pub(super) async fn watch(self: Arc<Self>, link: Arc<Link>) {
-        let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if let Ok(primary) = self.primary().await
-                && link.leads_elsewhere(primary.addr())
-            {
+        for number in 1.. {
+            let _ = timeout(LOOK_EVERY, self.wanted.notified()).await;
+            self.begun.store(number, Ordering::SeqCst);
+            let primary = self.primary().await;
+            let moved = matches!(&primary, Ok(it) if link.leads_elsewhere(it.addr()));
+            if moved {
                 link.reconnect("the sentinels have chosen another primary");
             }
+            self.ended.send_replace(Look {
+                number,
+                confirmed: primary.is_ok() && !moved,
+            });
         }
+    }
+
+    /// Whether a look at the sentinels that begins from now on finds the link's server still the primary. One look
+    /// answers everybody who asked before it.
+    pub(super) async fn confirm(&self) -> bool {
+        let before = self.begun.load(Ordering::SeqCst);
+        let mut ended = self.ended.subscribe();
+        self.wanted.notify_one();
+        let look = ended.wait_for(|look| look.number > before).await;
+        look.is_ok_and(|look| look.confirmed)
+    }
+}
+
+impl Vote {
+    /// Counts those before it that name the same server.
+    fn new(info: ConnectionInfo, epoch: u64, others: &[Vote]) -> Self {
+        let same = others.iter().filter(|it| it.info.addr() == info.addr());
+        let count = same.count() + 1;
+        Vote { info, epoch, count }
+    }
+}
+
+/// What comes first, the future or the end of the time for it.
+async fn until_then<T>(until: Option<Instant>, next: impl Future<Output = Option<T>>) -> Option<T> {
+    match until {
+        Some(until) => timeout_at(until, next).await.ok().flatten(),
+        None => next.await,
     }
 }
 

@@ -3,7 +3,7 @@
 use ::redis::cmd;
 use tidings::{
     model::{ErrorCode, Event, Failure, Status, WorkerId},
-    store::{Store, Verdict},
+    store::{Lookup, Store, Verdict},
 };
 
 use crate::support::{eventually, false_sentinel::FalseSentinel, redis::RedisServer};
@@ -199,4 +199,36 @@ async fn what_a_replaced_primary_says_late_is_no_answer() {
         );
     }
     serves(&store, 0).await;
+}
+
+/// It hears of the failover later than those who were told by the sentinel that made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replaced_primary_does_not_know_is_not_said_to_be_missing() {
+    let [old, new] = [RedisServer::start(&[]).await, RedisServer::start(&[]).await];
+    let mut sentinels = Vec::new();
+    for _ in 0..3 {
+        sentinels.push(FalseSentinel::naming(old.port(), 1).await);
+    }
+    let hosts: Vec<_> = sentinels
+        .iter()
+        .map(|it| format!("127.0.0.1:{}", it.port()))
+        .collect();
+    let url = format!("redis+sentinel://{}/any", hosts.join(","));
+    let late = open(&url, 1).await;
+    let unknown = open(&new.url(), 1).await;
+    let ids = submit(&unknown, 0, 1).await;
+    // So that nobody looks at the sentinels between what follows.
+    let nothing = late.tasks(&ids).await.unwrap();
+    assert!(matches!(nothing[..], [Lookup::Missing]), "{nothing:?}");
+    sentinels[0].name(new.port());
+    let answer = late.tasks(&ids).await;
+    assert!(
+        !matches!(answer.as_deref(), Ok([Lookup::Missing])),
+        "{answer:?}"
+    );
+    eventually("it is found", SOON, async || {
+        let found = late.tasks(&ids).await.ok()?;
+        matches!(found[..], [Lookup::Found(_)]).then_some(())
+    })
+    .await;
 }
