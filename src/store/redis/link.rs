@@ -26,8 +26,8 @@ use crate::store::{Durability, Error};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any script takes; the crate's own 500 ms is shorter than an fsync on a busy disk may take.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a probe may take: two late ones, after the pause between probes, are to be noticed within two seconds.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(600);
 /// One late answer may be a slow script; two in a row are a dead connection.
 const STRIKES: u32 = 2;
 /// Between the first attempts to dial.
