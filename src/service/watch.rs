@@ -109,6 +109,15 @@ fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse
             progress_percent: u32::from(progress),
             ..TaskNotice::default()
         }),
+        TaskEvent::Waits { waiting } => {
+            let (wait_reason, wait_until) = convert::wait(waiting);
+            watch_task_response::Event::Notice(TaskNotice {
+                task_id: id.to_owned(),
+                wait_reason,
+                wait_until,
+                ..TaskNotice::default()
+            })
+        }
         TaskEvent::Heartbeat { time } => watch_task_response::Event::Heartbeat(Heartbeat {
             time: Some(convert::timestamp(time)),
         }),

@@ -15,6 +15,7 @@ mod reader;
 mod slot;
 mod sync;
 pub mod task;
+mod wait;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,10 +9,11 @@ use super::{
     hub::{Hub, Place},
     life::{Life, Turn},
     light, stale,
+    wait::Wait,
 };
 use crate::{
     clock::Timestamp,
-    model::{Status, Task, TaskId, Transition},
+    model::{Status, Task, TaskId, Transition, Waiting},
     store::{self, Lookup},
 };
 
@@ -36,6 +37,11 @@ pub enum Event {
     Noted {
         /// 0 to 100.
         progress: u8,
+    },
+    /// It waits for something else than it was last told, without a transition.
+    Waits {
+        /// For what; none when it is merely on its way to a worker.
+        waiting: Option<Waiting>,
     },
     /// Nothing happened.
     Heartbeat {
@@ -61,6 +67,7 @@ pub async fn watch(
     }?;
     let mut watcher = Watcher {
         id,
+        wait: Wait::new(&hub, &place, task.batch_id),
         place,
         life: Life::new(&hub),
         at: Resume {
@@ -105,6 +112,7 @@ struct Watcher {
     /// The transition at that place, as it was told; none when nothing was.
     last: Option<Transition>,
     progress: u8,
+    wait: Wait,
     ready: VecDeque<Event>,
     ended: bool,
 }
@@ -142,7 +150,8 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            match self.life.turn(&self.hub, &self.place.slot, false).await {
+            let look = self.wait.next_look(self.hub.store.now());
+            match self.life.turn(&self.hub, &self.place.slot, look).await {
                 Turn::Look => {
                     if let Err(error) = self.look().await {
                         return Some(Err(error));
@@ -169,7 +178,14 @@ impl Watcher {
             self.progress = progress;
             self.ready.push_back(Event::Noted { progress });
         }
-        Ok(())
+        match self.wait.look(&self.hub).await {
+            Ok(None) => Ok(()),
+            Ok(Some(waiting)) => {
+                self.ready.push_back(Event::Waits { waiting });
+                Ok(())
+            }
+            Err(error) => self.life.failed(error.into()),
+        }
     }
 
     async fn read(&mut self) -> Result<(), Error> {
@@ -216,13 +232,18 @@ impl Watcher {
                 reset: false,
             });
         }
+        let is_news = revision > self.at.after;
         self.came_to(&task);
+        if is_news {
+            self.wait.told(self.hub.store.now());
+        }
         Ok(())
     }
 
     /// The store lost what was told: tells the truth as it now is.
     fn reset(&mut self, task: Arc<Task>) {
         self.came_to(&task);
+        self.wait.told(self.hub.store.now());
         self.progress = 0;
         self.ready.push_back(Event::Moved {
             revision: task.revision(),
@@ -239,6 +260,7 @@ impl Watcher {
         };
         self.last = Some(*task.last());
         self.ended = task.status().is_terminal();
+        self.wait.read(task);
     }
 }
 

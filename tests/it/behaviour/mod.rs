@@ -19,4 +19,5 @@ mod secrets;
 mod shutdown;
 mod store_away;
 mod stream;
+mod waits;
 mod watch;

@@ -49,6 +49,7 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_BACKOFF: _ClassVar[WaitReason]
     WAIT_REASON_RATE_LIMITED: _ClassVar[WaitReason]
     WAIT_REASON_PARKED: _ClassVar[WaitReason]
+    WAIT_REASON_NO_WORKER: _ClassVar[WaitReason]
 
 class CacheOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -130,6 +131,7 @@ WAIT_REASON_NOT_BEFORE: WaitReason
 WAIT_REASON_BACKOFF: WaitReason
 WAIT_REASON_RATE_LIMITED: WaitReason
 WAIT_REASON_PARKED: WaitReason
+WAIT_REASON_NO_WORKER: WaitReason
 CACHE_OUTCOME_UNSPECIFIED: CacheOutcome
 CACHE_OUTCOME_MISS: CacheOutcome
 CACHE_OUTCOME_HIT: CacheOutcome
