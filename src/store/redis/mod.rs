@@ -23,6 +23,7 @@ mod ledger;
 mod link;
 mod live;
 mod message;
+mod quorum;
 mod read;
 mod reply;
 mod router;
