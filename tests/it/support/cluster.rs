@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ::redis::cmd;
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::{eventually, redis::RedisServer};
 use node::Node;
@@ -193,11 +194,18 @@ impl Cluster {
 
     /// Waits until all nodes that answer say that another node than `old` has the slot.
     pub(crate) async fn wait_for_new_primary(&self, slot: u16, old: u16) -> u16 {
-        eventually("the slot has a new primary", FAILOVER_WITHIN, async || {
+        let replaced = async || {
             let new = self.agreed_owner(slot).await?;
             (new != old).then_some(new)
-        })
-        .await
+        };
+        let new = eventually("slot", 2 * FAILOVER_WITHIN, replaced);
+        match timeout(FAILOVER_WITHIN, new).await {
+            Ok(new) => new,
+            Err(_late) => panic!(
+                "{old} still has slot {slot}: {:#?}",
+                self.what_nodes_say().await
+            ),
+        }
     }
 
     /// Waits until all nodes that answer serve all slots and agree on who has them, and their replicas are up to date.
@@ -224,6 +232,16 @@ impl Cluster {
             (*agreed.get_or_insert(owner) == owner).then_some(())?;
         }
         agreed
+    }
+
+    /// Who is who, as each node that answers sees it.
+    async fn what_nodes_say(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        for node in self.answering() {
+            let nodes = node.ask::<String>(cmd("CLUSTER").arg("NODES")).await;
+            said.push(format!("{}: {nodes:?}", node.port()));
+        }
+        said
     }
 
     fn answering(&self) -> impl Iterator<Item = &Node> {
