@@ -119,7 +119,10 @@ impl Life {
             let away = self.away;
             let look = async {
                 match (away, look) {
-                    (Some(away), _) => sleep_until(away.next).await,
+                    (Some(away), _) => {
+                        // Whoever hints is back before the next try is due.
+                        let _ = timeout_at(away.next, slot.news()).await;
+                    }
                     (None, Some(at)) if at <= now => {}
                     (None, Some(at)) => {
                         // Late or early, whoever looks finds out: a hint that was not taken stays.

@@ -281,10 +281,13 @@ impl Link {
         connection: &mut MultiplexedConnection,
         pipeline: &Pipeline,
     ) -> Result<Vec<Value>, Error> {
-        match connection
-            .send_packed_commands(pipeline, 0, pipeline.len())
-            .await
-        {
+        let answers = connection.send_packed_commands(pipeline, 0, pipeline.len());
+        let answers = tokio::select! {
+            biased;
+            answers = answers => answers,
+            () = live.gone.cancelled() => return Err(given_up()),
+        };
+        match answers {
             // Late words of a server that has been replaced: what it took is lost.
             Ok(_) if !self.is_current(live) => Err(given_up()),
             Ok(values) => {
@@ -327,6 +330,7 @@ impl Link {
         // Another call may have noticed first.
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, live)) {
             *current = None;
+            live.gone.cancel();
             tracing::warn!(cause, server = %self.dialer, "lost the connection to Redis");
             self.lost.notify_one();
         }
