@@ -112,6 +112,7 @@ impl Runner {
             idempotency_key: format!("{}-{generation}", task.id),
             request_id: format!("{}-{}", task.id, task.attempt()),
             model: spec.model.clone(),
+            listener: None,
         };
         let mark = async {
             self.marker.mark(&task).await;
