@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, reader::Reader, slot::Slot};
+use super::{Config, output::Outputs, reader::Reader, slot::Slot};
 use crate::{
     model::{BatchId, TaskId},
     store::{Change, Store},
@@ -27,6 +27,7 @@ const LEFT_EVERY: Duration = Duration::from_millis(20);
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     pub(super) reader: Reader,
+    pub(super) outputs: Outputs,
     pub(super) draining: CancellationToken,
     pub(super) config: Config,
     tasks: Table<TaskId>,
@@ -46,6 +47,7 @@ impl Hub {
         Arc::new(Hub {
             config,
             reader: Reader::new(store.clone()),
+            outputs: Outputs::new(store.clone()),
             store,
             draining,
             tasks: Table::default(),

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures::{Stream, stream};
+use tokio::time::Instant;
 
 use super::{
     Error,
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     model::{Status, Task, TaskId, Transition, Waiting},
-    store::{self, Lookup},
+    store::{self, Lookup, OUTPUT_PAGE},
 };
 
 pub use super::Resume;
@@ -43,6 +44,15 @@ pub enum Event {
         /// For what; none when it is merely on its way to a worker.
         waiting: Option<Waiting>,
     },
+    /// The running attempt has put something out.
+    Said {
+        /// Its number.
+        attempt: u32,
+        /// Bytes it had put out before; 0 where it begins, or is told anew.
+        offset: u64,
+        /// What follows them.
+        text: String,
+    },
     /// Nothing happened.
     Heartbeat {
         /// The time.
@@ -58,6 +68,28 @@ pub async fn watch(
     hub: Arc<Hub>,
     id: TaskId,
     resume: Resume,
+) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
+    follow(hub, id, resume, None).await
+}
+
+/// As [`watch`], and between the transitions what the running attempt puts out: what it has put out so far, then more
+/// as it comes.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_output(
+    hub: Arc<Hub>,
+    id: TaskId,
+    resume: Resume,
+) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
+    follow(hub, id, resume, Some(Told::default())).await
+}
+
+async fn follow(
+    hub: Arc<Hub>,
+    id: TaskId,
+    resume: Resume,
+    output: Option<Told>,
 ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_task(id);
@@ -76,6 +108,8 @@ pub async fn watch(
         },
         last: None,
         progress: 0,
+        output,
+        behind: false,
         ready: VecDeque::new(),
         ended: false,
         hub,
@@ -113,8 +147,21 @@ struct Watcher {
     last: Option<Transition>,
     progress: u8,
     wait: Wait,
+    /// What was told of the running attempt's output; none when nobody asked for it.
+    output: Option<Told>,
+    /// There may be output that no hint will come for.
+    behind: bool,
     ready: VecDeque<Event>,
     ended: bool,
+}
+
+/// How much of an attempt's output was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// The revision with which the attempt began.
+    revision: u64,
+    /// So many bytes.
+    bytes: u64,
 }
 
 impl Watcher {
@@ -150,7 +197,10 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            let look = self.wait.next_look(self.hub.store.now());
+            let look = match self.behind {
+                true => Some(Instant::now()),
+                false => self.wait.next_look(self.hub.store.now()),
+            };
             match self.life.turn(&self.hub, &self.place.slot, look).await {
                 Turn::Look => {
                     if let Err(error) = self.look().await {
@@ -178,6 +228,7 @@ impl Watcher {
             self.progress = progress;
             self.ready.push_back(Event::Noted { progress });
         }
+        self.listen().await?;
         match self.wait.look(&self.hub).await {
             Ok(None) => Ok(()),
             Ok(Some(waiting)) => {
@@ -186,6 +237,42 @@ impl Watcher {
             }
             Err(error) => self.life.failed(error.into()),
         }
+    }
+
+    /// Tells what the running attempt has put out since.
+    async fn listen(&mut self) -> Result<(), Error> {
+        self.behind = false;
+        let running = self.last.filter(|last| last.status == Status::Processing);
+        let (Some(told), Some(running), false) = (self.output, running, self.life.is_owed()) else {
+            return Ok(());
+        };
+        let read = self.hub.outputs.read(self.id, told.bytes).await;
+        let output = match read {
+            Ok(Some(output)) => output,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.life.failed(error.into()),
+        };
+        if output.revision > told.revision {
+            // It belongs to an attempt that is still to be told.
+            self.place.slot.wake();
+        }
+        // A store that lost the end of it may come to have as much again, but not of what was told.
+        if output.revision != told.revision || output.offset != told.bytes || output.text.is_empty()
+        {
+            return Ok(());
+        }
+        self.output = Some(Told {
+            bytes: told.bytes + output.text.len() as u64,
+            ..told
+        });
+        // A full page, but for the end of a character, has another one behind it.
+        self.behind = output.text.len() + 4 > OUTPUT_PAGE;
+        self.ready.push_back(Event::Said {
+            attempt: running.attempt,
+            offset: output.offset,
+            text: output.text.clone(),
+        });
+        Ok(())
     }
 
     async fn read(&mut self) -> Result<(), Error> {
@@ -242,6 +329,8 @@ impl Watcher {
 
     /// The store lost what was told: tells the truth as it now is.
     fn reset(&mut self, task: Arc<Task>) {
+        // Its output too is told anew.
+        self.output = self.output.map(|_| Told::default());
         self.came_to(&task);
         self.wait.told(self.hub.store.now());
         self.progress = 0;
@@ -261,6 +350,15 @@ impl Watcher {
         self.last = Some(*task.last());
         self.ended = task.status().is_terminal();
         self.wait.read(task);
+        if let Some(told) = &mut self.output
+            && told.revision != task.revision()
+        {
+            *told = Told {
+                revision: task.revision(),
+                bytes: 0,
+            };
+            self.behind = true;
+        }
     }
 }
 

@@ -5,4 +5,5 @@ mod connections;
 mod failures;
 mod secrets;
 mod simulation;
+mod streams;
 mod throttling;
