@@ -160,9 +160,7 @@ impl Client {
         }
         Err(judge(Observed {
             phase,
-            no_retry: headers
-                .get("x-should-retry")
-                .is_some_and(|value| value == "false"),
+            should_retry: should_retry(&headers),
             retry_after: retry_after(&headers, SystemClock.now()),
             request_id: request_id(&headers).filter(|id| !key.is_some_and(|key| reveals(id, key))),
             chance: rand::random(),
@@ -195,7 +193,7 @@ fn throttled(failed: &Failed) -> Option<Duration> {
 fn transport(phase: Phase) -> Observed {
     Observed {
         phase,
-        no_retry: false,
+        should_retry: None,
         retry_after: None,
         request_id: None,
         chance: 0.0,
@@ -210,6 +208,10 @@ fn not_sendable() -> Failed {
         ),
         recourse: Recourse::Never,
     }
+}
+
+fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    headers.get("x-should-retry")?.to_str().ok()?.parse().ok()
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {

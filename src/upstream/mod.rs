@@ -8,6 +8,7 @@
 mod client;
 mod error_body;
 mod gate;
+mod overrule;
 mod reply;
 mod request;
 mod retry_after;
