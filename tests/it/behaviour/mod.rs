@@ -2,6 +2,7 @@
 
 mod cancel;
 mod damage;
+mod endpoints;
 mod faults;
 mod functions;
 mod health;
