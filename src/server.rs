@@ -77,7 +77,7 @@ pub struct Server {
     store: Arc<dyn Store>,
     /// Cancelled when the store has failed for good.
     failed: CancellationToken,
-    upstream: upstream::Client,
+    upstream: upstream::Router,
     grpc: TcpListener,
     admin: TcpListener,
     grpc_addr: SocketAddr,
@@ -100,7 +100,7 @@ impl Server {
     pub async fn bind_with(config: Config, functions: Registry) -> Result<Self, Error> {
         let (grpc, grpc_addr) = listen(config.listen, "--listen").await?;
         let (admin, admin_addr) = listen(config.admin_listen, "--admin-listen").await?;
-        let upstream = upstream::Client::new(config.upstream.clone())?;
+        let upstream = router(&config)?;
         let (store, failed) = open(&config.store, config.capacity).await?;
         Ok(Server {
             failed,
@@ -131,7 +131,7 @@ impl Server {
             "tidings is serving on {} (store: {}, upstream: {})",
             self.grpc_addr,
             self.config.store,
-            self.config.upstream.shown_url()
+            self.config.shown_upstream()
         )
     }
 
@@ -230,6 +230,14 @@ fn watch_config(config: &Config) -> watch::Config {
         age: config.watch_age,
         drain: LONGEST_LEAVE.min(config.shutdown_grace / 4),
     }
+}
+
+/// Over the endpoints, or over the one server where there are none.
+fn router(config: &Config) -> Result<upstream::Router, upstream::Error> {
+    if config.endpoints.is_empty() {
+        return upstream::Client::new(config.upstream.clone()).map(upstream::Router::from);
+    }
+    upstream::Router::new(&config.endpoints)
 }
 
 fn service_config(config: &Config) -> service::Config {

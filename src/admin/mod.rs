@@ -153,5 +153,13 @@ fn describe() {
         "tidings_input_bytes",
         "Bytes of input of the tasks that are not terminal"
     );
+    describe_counter!(
+        "tidings_upstream_set_aside_total",
+        "Times that this process left an endpoint out for a model, by endpoint and reason"
+    );
+    describe_gauge!(
+        "tidings_upstream_breakers_open",
+        "Models whose calls to an endpoint this process holds back because it keeps failing, by endpoint"
+    );
     describe_gauge!("tidings_tasks", "Tasks in the store that are not terminal");
 }

@@ -1,5 +1,7 @@
 //! The upstream's bearer key: from a variable or a file, never from a flag or the TOML file themselves.
 
+use std::fmt;
+
 use secrecy::SecretString;
 
 use super::{
@@ -16,21 +18,26 @@ const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
 pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<Option<SecretString>> {
     let file_key = &key::UPSTREAM_API_KEY_FILE;
     if let Some(path) = layers.flag(file_key) {
-        return from_file(path, &Origin::Flag("--upstream-api-key-file"), faults);
+        return from_file(path, &Origin::Flag("--upstream-api-key-file"), faults).map(Some);
     }
     for name in [API_KEY, OPENAI_API_KEY] {
         // An empty variable is how scripts and containers say "none".
         if let Some(text) = layers.variable(name).filter(|text| !text.is_empty()) {
-            return checked(text, &Origin::Variable(name), faults);
+            return checked(text, &Origin::Variable(name), faults).map(Some);
         }
     }
     match layers.in_file(file_key) {
-        Some((path, origin)) => from_file(path, &origin, faults),
+        Some((path, origin)) => from_file(path, &origin, faults).map(Some),
         None => Some(None),
     }
 }
 
-fn from_file(path: &str, origin: &Origin, faults: &mut Faults) -> Option<Option<SecretString>> {
+/// The key in a file. None is a fault, already noted.
+pub(super) fn from_file(
+    path: &str,
+    origin: &impl fmt::Display,
+    faults: &mut Faults,
+) -> Option<SecretString> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -48,9 +55,13 @@ fn from_file(path: &str, origin: &Origin, faults: &mut Faults) -> Option<Option<
 }
 
 /// A key travels in an HTTP header, which takes visible ASCII alone.
-fn checked(text: &str, origin: &Origin, faults: &mut Faults) -> Option<Option<SecretString>> {
+pub(super) fn checked(
+    text: &str,
+    origin: &impl fmt::Display,
+    faults: &mut Faults,
+) -> Option<SecretString> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Some(Some(SecretString::from(text.to_owned())));
+        return Some(SecretString::from(text.to_owned()));
     }
     faults.add(
         origin,

@@ -12,7 +12,7 @@ pub const ENDPOINT: &str = "TIDINGS_ENDPOINT";
 /// The bearer key of the upstream.
 pub(super) const API_KEY: &str = "TIDINGS_UPSTREAM_API_KEY";
 /// Every variable with this prefix is ours, so one that we do not know is a mistake.
-const PREFIX: &str = "TIDINGS_";
+pub(super) const PREFIX: &str = "TIDINGS_";
 
 /// Environment variables by name.
 pub type Variables = BTreeMap<String, String>;

@@ -5,6 +5,7 @@
 //! environment; [`key::ALL`] is the one list of what may be said.
 
 mod api_key;
+mod endpoint;
 mod environment;
 mod fault;
 mod file;
@@ -30,7 +31,11 @@ pub use transport::TransportConfig;
 
 use layers::Layers;
 
-use crate::{service::Limits, store::Capacity, upstream::Config as UpstreamConfig};
+use crate::{
+    service::Limits,
+    store::Capacity,
+    upstream::{Config as UpstreamConfig, Endpoint},
+};
 
 /// The shortest lease: below it the renewals would crowd out the work.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
@@ -52,8 +57,10 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Where tasks live.
     pub store: StoreConfig,
-    /// Whom to ask.
+    /// Whom to ask, where there are no endpoints.
     pub upstream: UpstreamConfig,
+    /// Whom to ask, where there are several.
+    pub endpoints: Vec<Endpoint>,
     /// The model of a task that names none.
     pub model: String,
     /// Ceiling of upstream calls in flight.
@@ -114,6 +121,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
     let admin_listen = layers.read(&key::ADMIN_LISTEN, faults, value::address);
     let store = store::read(layers, faults);
     let upstream = upstream::read(layers, faults);
+    let endpoints = endpoint::read(layers, faults);
     let model = layers.read(&key::MODEL, faults, value::name);
     let concurrency = layers.read(&key::CONCURRENCY, faults, |text| {
         value::number(text, 1, MAX_CONCURRENCY)
@@ -139,6 +147,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         admin_listen: admin_listen?,
         store: store?,
         upstream: upstream?,
+        endpoints: endpoints?,
         model: model?,
         concurrency: concurrency?,
         lease: lease?,

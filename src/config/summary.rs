@@ -4,7 +4,7 @@ use std::fmt;
 
 use humantime::format_duration;
 
-use super::{Config, Limits, StoreConfig, TransportConfig, key, upstream::shown_key};
+use super::{Config, Limits, StoreConfig, TransportConfig, key};
 use crate::store::redis::Config as RedisConfig;
 
 impl fmt::Display for Config {
@@ -26,9 +26,8 @@ impl Config {
         ];
         entries.extend(self.store.entries());
         let length = |length| format_duration(length).to_string();
+        entries.extend(self.upstreams());
         entries.extend([
-            (key::UPSTREAM_URL.path, self.upstream.shown_url()),
-            ("upstream.api_key", shown_key(&self.upstream).to_owned()),
             (key::MODEL.path, self.model.clone()),
             (key::CONCURRENCY.path, self.concurrency.to_string()),
             (key::LEASE.path, length(self.lease)),

@@ -1,3 +1,4 @@
+mod endpoint;
 mod secret;
 
 use std::{io::Write as _, path::Path};

@@ -2,8 +2,8 @@
 
 use reqwest::Url;
 
-use super::{api_key, fault::Faults, key, layers::Layers};
-use crate::upstream::Config as UpstreamConfig;
+use super::{Config, api_key, endpoint::LIST, fault::Faults, key, layers::Layers};
+use crate::upstream::{Config as UpstreamConfig, Endpoint, Models};
 
 pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<UpstreamConfig> {
     let base_url = layers.read(&key::UPSTREAM_URL, faults, base_url);
@@ -15,14 +15,14 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<UpstreamConfi
 }
 
 /// Never quotes the value: people put keys into URLs.
-fn base_url(text: &str) -> Result<String, String> {
+pub(super) fn base_url(text: &str) -> Result<String, String> {
     const RIGHT: &str = "write an absolute URL such as https://api.openai.com/v1";
     let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); {RIGHT}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(format!("is neither http:// nor https://; {RIGHT}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or password; set TIDINGS_UPSTREAM_API_KEY".to_owned());
+        return Err("must not hold a user or password; say the key apart, as TIDINGS_UPSTREAM_API_KEY or in a file".to_owned());
     }
     if url.fragment().is_some() {
         return Err(format!("must not hold a fragment (#…); {RIGHT}"));
@@ -31,9 +31,63 @@ fn base_url(text: &str) -> Result<String, String> {
 }
 
 /// Whether there is a key, without the key.
-pub(super) fn shown_key(upstream: &UpstreamConfig) -> &'static str {
+fn shown_key(upstream: &UpstreamConfig) -> &'static str {
     match upstream.api_key {
         Some(_) => "set",
         None => "not set",
     }
+}
+
+impl Config {
+    /// Whom to ask, as a person may see it.
+    pub fn shown_upstream(&self) -> String {
+        if self.endpoints.is_empty() {
+            return self.upstream.shown_url();
+        }
+        let shown = |endpoint: &Endpoint| format!("{} {}", endpoint.name, endpoint.shown_url());
+        self.endpoints
+            .iter()
+            .map(shown)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// The endpoints, or the one server where there are none, for `config check`.
+    pub(super) fn upstreams(&self) -> Vec<(&'static str, String)> {
+        if self.endpoints.is_empty() {
+            return vec![
+                (key::UPSTREAM_URL.path, self.upstream.shown_url()),
+                ("upstream.api_key", shown_key(&self.upstream).to_owned()),
+            ];
+        }
+        let endpoints: Vec<String> = self.endpoints.iter().map(shown_endpoint).collect();
+        vec![(LIST, endpoints.join("; "))]
+    }
+}
+
+/// An endpoint without its keys: `eu https://eu/v1 (azure, 2 keys, price 1, models gpt-4o = mine)`.
+fn shown_endpoint(endpoint: &Endpoint) -> String {
+    let keys = match endpoint.keys.len() {
+        0 => "no key".to_owned(),
+        1 => "1 key".to_owned(),
+        count => format!("{count} keys"),
+    };
+    let models = match &endpoint.models {
+        Models::Any => "any model".to_owned(),
+        Models::Named(names) => {
+            let shown = |(name, theirs): (&String, &String)| match name == theirs {
+                true => name.clone(),
+                false => format!("{name} = {theirs}"),
+            };
+            let names: Vec<String> = names.iter().map(shown).collect();
+            format!("models {}", names.join(" "))
+        }
+    };
+    format!(
+        "{} {} ({}, {keys}, price {}, {models})",
+        endpoint.name,
+        endpoint.shown_url(),
+        endpoint.style.word(),
+        endpoint.price,
+    )
 }

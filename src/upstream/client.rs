@@ -7,17 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Call, Config, Error, ask,
+    Call, Config, Error, Style, ask,
     assemble::Broken,
     error_body::{ErrorBody, is_token, reveals},
     gate::Gate,
     reply::{self, NoAnswer},
-    request::{Endpoint, Sent, authorization, headers},
+    request::{Endpoint, Sent, credential, headers},
     retry_after::retry_after,
     taxonomy::{Observed, Phase, held_back, judge},
     transport::{Answer, Content, exchange, http_client},
@@ -28,12 +28,12 @@ use crate::{
 };
 
 /// A rate limit that opens within this is waited out in the call; a longer one gives the worker back.
-const IN_CALL_WAIT: Duration = Duration::from_secs(2);
+pub(super) const IN_CALL_WAIT: Duration = Duration::from_secs(2);
 /// All such waits of one call together.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The least wait after a call's first 429, doubled with each further one: a server that names waits too short to
 /// help must not be asked again and again.
-const LEAST_WAIT: Duration = Duration::from_millis(20);
+pub(super) const LEAST_WAIT: Duration = Duration::from_millis(20);
 /// Told waits are stretched by up to this share, so that not all calls come back at once.
 const STRETCH: f64 = 0.1;
 /// Longest upstream request id that is kept.
@@ -49,7 +49,7 @@ struct Inner {
     http: reqwest::Client,
     endpoint: Endpoint,
     key: Option<SecretString>,
-    authorization: Option<HeaderValue>,
+    credential: Option<(HeaderName, HeaderValue)>,
     gate: Gate,
 }
 
@@ -62,15 +62,21 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client for one server. Nothing is sent yet. Fails when the URL or the key cannot be used.
     pub fn new(config: Config) -> Result<Client, Error> {
+        Client::styled(config, Style::OpenAi)
+    }
+
+    /// As [`Client::new`], for a server that wants the key in its own way.
+    pub(super) fn styled(config: Config, style: Style) -> Result<Client, Error> {
         // Fails when there is a provider already, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let endpoint = Endpoint::parse(&config.base_url)?;
-        let authorization = config.api_key.as_ref().map(authorization).transpose()?;
+        let key = config.api_key.as_ref();
+        let credential = key.map(|key| credential(key, style)).transpose()?;
         Ok(Client(Arc::new(Inner {
             http: http_client(endpoint.is_plain())?,
             endpoint,
             key: config.api_key,
-            authorization,
+            credential,
             gate: Gate::default(),
         })))
     }
@@ -83,11 +89,26 @@ impl Client {
         call: &Call,
         before_send: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, Failed> {
-        let mut patience = PATIENCE;
+        self.complete_within(call, before_send, &mut PATIENCE.clone())
+            .await
+    }
+
+    /// How long the model's rate limit still holds calls back; zero when they may go.
+    pub(super) fn opens_in(&self, model: &str, now: Instant) -> Duration {
+        self.0.gate.closed_for(model, now).unwrap_or_default()
+    }
+
+    /// As [`Client::complete`], but waits no longer than `patience` in all, from which it takes what it waited.
+    pub(super) async fn complete_within(
+        &self,
+        call: &Call,
+        before_send: impl Future<Output = ()> + Send,
+        patience: &mut Duration,
+    ) -> Result<Outcome, Failed> {
         let mut least = LEAST_WAIT;
         let mut before_send = Some(before_send);
         loop {
-            self.pass_gate(call, &mut patience).await?;
+            self.pass_gate(call, patience).await?;
             if let Some(before_send) = before_send.take() {
                 before_send.await;
             }
@@ -99,10 +120,10 @@ impl Client {
                 return Err(failed);
             };
             self.0.gate.close(&call.model, told, Instant::now());
-            if told > IN_CALL_WAIT || least > patience {
+            if told > IN_CALL_WAIT || least > *patience {
                 return Err(failed);
             }
-            wait(least.mul_f64(rand::random_range(0.5..1.0)), &mut patience).await;
+            wait(least.mul_f64(rand::random_range(0.5..1.0)), patience).await;
             least = (least * 2).min(IN_CALL_WAIT);
         }
     }
@@ -143,7 +164,7 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call, body: Bytes) -> Result<Answer, Failed> {
-        let Some(headers) = headers(call, self.0.authorization.as_ref()) else {
+        let Some(headers) = headers(call, self.0.credential.as_ref()) else {
             return Err(not_sendable());
         };
         let listener = call.listener.as_deref();
@@ -192,9 +213,7 @@ impl Client {
         }
         Err(judge(Observed {
             phase,
-            no_retry: headers
-                .get("x-should-retry")
-                .is_some_and(|value| value == "false"),
+            should_retry: should_retry(&headers),
             retry_after: retry_after(&headers, SystemClock.now()),
             request_id: request_id(&headers).filter(|id| !key.is_some_and(|key| reveals(id, key))),
             chance: rand::random(),
@@ -207,13 +226,13 @@ fn read_success(body: Bytes, model: &str) -> Result<Outcome, NoAnswer> {
     reply::read(body, model)
 }
 
-async fn wait(duration: Duration, patience: &mut Duration) {
+pub(super) async fn wait(duration: Duration, patience: &mut Duration) {
     *patience = patience.saturating_sub(duration);
     sleep(duration).await;
 }
 
 /// The wait told by a rate limit; none for any other failure.
-fn throttled(failed: &Failed) -> Option<Duration> {
+pub(super) fn throttled(failed: &Failed) -> Option<Duration> {
     match failed.recourse {
         Recourse::Retry {
             budget: Budget::Time,
@@ -226,7 +245,7 @@ fn throttled(failed: &Failed) -> Option<Duration> {
 fn transport(phase: Phase) -> Observed {
     Observed {
         phase,
-        no_retry: false,
+        should_retry: None,
         retry_after: None,
         request_id: None,
         chance: 0.0,
@@ -241,6 +260,10 @@ fn not_sendable() -> Failed {
         ),
         recourse: Recourse::Never,
     }
+}
+
+fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    headers.get("x-should-retry")?.to_str().ok()?.parse().ok()
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {

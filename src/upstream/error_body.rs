@@ -1,10 +1,14 @@
 //! What an error says about itself, whatever shape it comes in. Only short tokens are kept, never free text:
-//! servers echo prompts and keys in their messages.
+//! servers echo prompts and keys in their messages. Of a message two facts are read that some servers put nowhere
+//! else, and only as a yes or no; neither decides anything without the status that goes with it.
 
 use serde_json::Value;
 
 /// Longest `code` or `type` that is taken for a token.
 const TOKEN_MAX: usize = 64;
+
+/// How LiteLLM says, under 400 and with no code, that it knows no such model.
+const UNKNOWN_MODEL: &str = "Invalid model name passed in model=";
 
 /// The tokens of an upstream's error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +17,12 @@ pub(super) struct ErrorBody {
     pub(super) code: Option<String>,
     /// `error.type`, or what else the upstream calls it.
     pub(super) kind: Option<String>,
+    /// `error.param`: the field of the request that is at fault.
+    pub(super) param: Option<String>,
+    /// The message has LiteLLM's words for an unknown model.
+    pub(super) names_model: bool,
+    /// The message has OpenAI's numbers for one request above the whole limit: `Limit 30000, Requested 40000`.
+    pub(super) is_above_limit: bool,
 }
 
 impl ErrorBody {
@@ -31,10 +41,18 @@ impl ErrorBody {
             Value::Array(list) => list.first().map(ErrorBody::read).unwrap_or_default(),
             Value::Object(object) => match object.get("error") {
                 Some(inner @ (Value::Object(_) | Value::Array(_))) => ErrorBody::read(inner),
-                _ => ErrorBody {
-                    code: token(object.get("code").or_else(|| object.get("statusCode"))),
-                    kind: token(object.get("type")).or_else(|| token(object.get("status"))),
-                },
+                inner => {
+                    // Ollama's own face has the message where others have an object.
+                    let message = object.get("message").or(inner).and_then(Value::as_str);
+                    let message = message.unwrap_or_default();
+                    ErrorBody {
+                        code: token(object.get("code").or_else(|| object.get("statusCode"))),
+                        kind: token(object.get("type")).or_else(|| token(object.get("status"))),
+                        param: token(object.get("param")),
+                        names_model: message.contains(UNKNOWN_MODEL),
+                        is_above_limit: is_above_limit(message),
+                    }
+                }
             },
             _ => ErrorBody::default(),
         }
@@ -42,7 +60,7 @@ impl ErrorBody {
 
     /// Drops tokens that hold, or are part of, the key.
     pub(super) fn forget(&mut self, secret: &str) {
-        for token in [&mut self.code, &mut self.kind] {
+        for token in [&mut self.code, &mut self.kind, &mut self.param] {
             if token.as_deref().is_some_and(|token| reveals(token, secret)) {
                 *token = None;
             }
@@ -66,13 +84,24 @@ pub(super) fn is_token(text: &str, max: usize) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
+/// Whether a message says `Limit N, … Requested M` with M above N.
+fn is_above_limit(message: &str) -> bool {
+    let number = |after: &str| {
+        let (_, rest) = message.split_once(after)?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse::<u64>().ok()
+    };
+    matches!((number("Limit "), number("Requested ")), (Some(limit), Some(asked)) if asked > limit)
+}
+
 fn token(value: Option<&Value>) -> Option<String> {
     let text = match value? {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
-    is_token(&text, TOKEN_MAX).then_some(text)
+    // LiteLLM writes Python's word for nothing.
+    (is_token(&text, TOKEN_MAX) && text != "None").then_some(text)
 }
 
 #[cfg(test)]
@@ -149,6 +178,49 @@ mod tests {
                 (code, kind),
                 "{body}"
             );
+        }
+    }
+
+    #[test]
+    fn python_s_word_for_nothing_is_nothing() {
+        let body = br#"{"error":{"message":"x","type":"None","param":"None","code":"400"}}"#;
+        let read = ErrorBody::parse(body);
+        assert_eq!((read.kind, read.param), (None, None));
+    }
+
+    #[test]
+    fn a_message_yields_two_facts_and_no_word() {
+        let read = |message: &str| {
+            let body = serde_json::json!({"error": {"message": message, "param": "messages.0"}});
+            ErrorBody::parse(body.to_string().as_bytes())
+        };
+        let tpm = "Request too large for gpt-4o in organization org-x on tokens per min (TPM):";
+        for (message, names_model, is_above_limit) in [
+            (
+                format!("{tpm} Limit 30000, Requested 40000. hunter2"),
+                false,
+                true,
+            ),
+            (
+                format!("{tpm} Limit 30000, Used 29000, Requested 4000."),
+                false,
+                false,
+            ),
+            ("Limit lots, Requested 5".to_owned(), false, false),
+            ("Requested 5".to_owned(), false, false),
+            (
+                "{'error': '/chat/completions: Invalid model name passed in model=hunter2'}"
+                    .to_owned(),
+                true,
+                false,
+            ),
+            ("invalid model".to_owned(), false, false),
+        ] {
+            let body = read(&message);
+            assert_eq!(body.names_model, names_model, "{message}");
+            assert_eq!(body.is_above_limit, is_above_limit, "{message}");
+            assert_eq!(body.param.as_deref(), Some("messages.0"));
+            assert!(!format!("{body:?}").contains("hunter2"));
         }
     }
 

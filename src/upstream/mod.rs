@@ -1,20 +1,28 @@
 //! One call to an OpenAI-compatible server: sent, read leniently, and judged when it fails.
 //!
-//! [`Client::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
+//! [`Router::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
 //! or a [`model::Failed`](crate::model::Failed): a failure that says what may be done about it. The way through:
-//! `client` (loop) → `gate` (held back by a 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything
-//! else) → `taxonomy` (the one table of what each failure means). An answer that comes as a stream is put together on
-//! the way: `stream` → `sse` (bytes to events) → `assemble` and `merge` (events to the body of one piece).
+//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) → `client` (loop) → `gate` (held back by a
+//! 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything else) → `taxonomy` (the one
+//! table of what each failure means). An answer that comes as a stream is put together on the way: `stream` → `sse`
+//! (bytes to events) → `assemble` and `merge` (events to the body of one piece).
 
+mod aside;
 mod ask;
 mod assemble;
+mod board;
+mod breaker;
 mod client;
+mod endpoint;
 mod error_body;
 mod gate;
 mod merge;
+mod overrule;
+mod patience;
 mod reply;
 mod request;
 mod retry_after;
+mod route;
 mod sse;
 mod stream;
 mod taxonomy;
@@ -28,6 +36,8 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 pub use client::Client;
+pub use endpoint::{Endpoint, Models, Style};
+pub use route::Router;
 
 /// Which server to call, and as whom.
 #[derive(Clone)]
@@ -41,19 +51,23 @@ pub struct Config {
 impl Config {
     /// The base URL as a person may see it: without user, password and query, any of which may hold a key.
     pub fn shown_url(&self) -> String {
-        let Ok(mut url) = Url::parse(&self.base_url) else {
-            return "(invalid)".to_owned();
-        };
-        let had_query = url.query().is_some();
-        url.set_query(None);
-        if url.set_password(None).is_err() || url.set_username("").is_err() {
-            return "(invalid)".to_owned();
-        }
-        if had_query {
-            format!("{url}?…")
-        } else {
-            url.into()
-        }
+        shown_url(&self.base_url)
+    }
+}
+
+fn shown_url(base_url: &str) -> String {
+    let Ok(mut url) = Url::parse(base_url) else {
+        return "(invalid)".to_owned();
+    };
+    let had_query = url.query().is_some();
+    url.set_query(None);
+    if url.set_password(None).is_err() || url.set_username("").is_err() {
+        return "(invalid)".to_owned();
+    }
+    if had_query {
+        format!("{url}?…")
+    } else {
+        url.into()
     }
 }
 

@@ -14,11 +14,14 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use reqwest::{
     Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Call, Error};
+use super::{Call, Error, Style};
+
+/// Where Azure wants the key.
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// Where calls go: the base URL, with its query, taken apart once.
 #[derive(Clone)]
@@ -57,19 +60,29 @@ impl Endpoint {
     }
 }
 
-/// The bearer header for a key, which no `Debug` shows.
-pub(super) fn authorization(key: &SecretString) -> Result<HeaderValue, Error> {
+/// The header that carries a key, which no `Debug` shows.
+pub(super) fn credential(
+    key: &SecretString,
+    style: Style,
+) -> Result<(HeaderName, HeaderValue), Error> {
     let key = key.expose_secret();
     if key.is_empty() {
         return Err(Error::ApiKey);
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| Error::ApiKey)?;
+    let (name, text) = match style {
+        Style::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+        Style::Azure => (API_KEY, key.to_owned()),
+    };
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Error::ApiKey)?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok((name, value))
 }
 
 /// The headers of one call; none when it has text that a header cannot carry.
-pub(super) fn headers(call: &Call, authorization: Option<&HeaderValue>) -> Option<HeaderMap> {
+pub(super) fn headers(
+    call: &Call,
+    credential: Option<&(HeaderName, HeaderValue)>,
+) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
@@ -80,7 +93,7 @@ pub(super) fn headers(call: &Call, authorization: Option<&HeaderValue>) -> Optio
         "x-client-request-id",
         HeaderValue::from_str(&call.request_id).ok()?,
     );
-    headers.extend(authorization.map(|value| (AUTHORIZATION, value.clone())));
+    headers.extend(credential.cloned());
     Some(headers)
 }
 
@@ -175,11 +188,19 @@ mod tests {
     #[test]
     fn the_key_is_in_the_header_and_in_no_debug() {
         let key = SecretString::from("sk-secret");
-        let value = authorization(&key).unwrap();
-        assert_eq!(value.as_bytes(), b"Bearer sk-secret");
-        assert!(!format!("{value:?}").contains("secret"));
+        for (style, header, carried) in [
+            (Style::OpenAi, "authorization", "Bearer sk-secret"),
+            (Style::Azure, "api-key", "sk-secret"),
+        ] {
+            let (name, value) = credential(&key, style).unwrap();
+            assert_eq!(
+                (name.as_str(), value.as_bytes()),
+                (header, carried.as_bytes())
+            );
+            assert!(!format!("{value:?}").contains("secret"));
+        }
         for bad in ["", "a\nb"] {
-            let error = authorization(&SecretString::from(bad)).unwrap_err();
+            let error = credential(&SecretString::from(bad), Style::OpenAi).unwrap_err();
             assert!(!format!("{error:?} {error}").contains("a\nb"));
         }
     }

@@ -29,6 +29,9 @@ const NO_MONEY: [&str; 7] = [
     "budget_exceeded",
 ];
 
+/// Codes by which upstreams say under status 400 that they do not serve the model.
+const NO_MODEL: [&str; 3] = ["model_not_found", "invalid_model", "model_decommissioned"];
+
 /// How far a failed call got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -53,8 +56,8 @@ pub(super) enum Phase {
 pub(super) struct Observed {
     /// How far it got.
     pub(super) phase: Phase,
-    /// The upstream sent `x-should-retry: false`. `true` would change nothing: what may help is retried anyway.
-    pub(super) no_retry: bool,
+    /// What the upstream says of trying again, in `x-should-retry`.
+    pub(super) should_retry: Option<bool>,
     /// The wait the upstream asked for.
     pub(super) retry_after: Option<Duration>,
     /// The upstream's id of the call.
@@ -69,8 +72,13 @@ pub(super) fn judge(observed: Observed) -> Failed {
     let (code, recourse) = row.verdict();
     let maybe_billed =
         is_charged_as_ambiguous(recourse) || matches!(observed.phase, Phase::Streamed(_, _, true));
+    let asked = observed.should_retry.filter(|_| row.may_be_overruled());
+    let (code, recourse) = match asked {
+        Some(true) => row.retried(),
+        _ => (code, recourse),
+    };
     let recourse = match recourse {
-        Recourse::Retry { .. } if observed.no_retry => Recourse::Never,
+        Recourse::Retry { .. } if asked == Some(false) => Recourse::Never,
         Recourse::Retry { budget, wait } => Recourse::Retry {
             budget,
             wait: told(row, &observed).unwrap_or(wait),
@@ -109,7 +117,7 @@ pub(super) fn held_back(wait: Duration) -> Failed {
 
 /// One kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Row {
+pub(super) enum Row {
     Unreachable,
     Lost,
     TimedOut,
@@ -168,10 +176,14 @@ impl Row {
             (402, ..) => Row::NoMoney,
             (400 | 403 | 429, ..) if no_money => Row::NoMoney,
             (429, "request_too_large", _) => Row::ExceedsQuota,
-            (429, ..) | (503, "slow_down", _) => Row::Throttled,
-            (401, ..) | (400, "no_db_connection", _) => Row::KeyRefused,
+            (429, ..) if error.is_above_limit => Row::ExceedsQuota,
+            (429, ..) | (503, "slow_down", _) | (503, _, "slow_down") => Row::Throttled,
+            (401, ..) | (400, "no_db_connection", _) | (400, _, "no_db_connection") => {
+                Row::KeyRefused
+            }
             (403, ..) => Row::Forbidden,
-            (404, ..) | (400, "model_not_found", _) => Row::NoModel,
+            (404, ..) => Row::NoModel,
+            (400, code, _) if NO_MODEL.contains(&code) || error.names_model => Row::NoModel,
             (408 | 504 | 524, ..) => Row::UpstreamTimedOut,
             (409 | 425, ..) => Row::Conflict,
             (413, ..) => Row::TooLarge,
@@ -192,7 +204,7 @@ impl Row {
     }
 
     /// The table: what the failure is called, and what may be done about it.
-    fn verdict(self) -> (ErrorCode, Recourse) {
+    pub(super) fn verdict(self) -> (ErrorCode, Recourse) {
         match self {
             Row::Unreachable => (ErrorCode::UpstreamUnreachable, retry(Budget::Time)),
             Row::Lost => (ErrorCode::UpstreamConnectionLost, resend(SLOW_BASE)),
@@ -290,7 +302,7 @@ impl Row {
 }
 
 /// Another attempt after a failure that certainly cost nothing.
-fn retry(budget: Budget) -> Recourse {
+pub(super) fn retry(budget: Budget) -> Recourse {
     backoff(budget, BASE, CAP)
 }
 
@@ -323,22 +335,23 @@ fn is_charged_as_ambiguous(recourse: Recourse) -> bool {
 fn told(row: Row, observed: &Observed) -> Option<Wait> {
     let unasked = || THROTTLE_MIN + THROTTLE_SPREAD.mul_f64(observed.chance.clamp(0.0, 1.0));
     match row {
-        Row::Throttled => Some(observed.retry_after.unwrap_or_else(unasked)),
+        Row::Throttled | Row::ExceedsQuota => Some(observed.retry_after.unwrap_or_else(unasked)),
         _ => observed.retry_after,
     }
     .map(Wait::Told)
 }
 
-/// The status that an error under status 200 would have had.
+/// The status that an error under status 200 would have had. A type alone says too little, except that money is short.
 fn status_in_code(error: &ErrorBody) -> u16 {
     let code = error.code.as_deref().unwrap_or_default();
+    let kind = error.kind.as_deref().unwrap_or_default();
     match code {
+        _ if NO_MONEY.contains(&code) || NO_MONEY.contains(&kind) => 429,
         "rate_limit_exceeded" => 429,
         "slow_down" => 503,
         "invalid_api_key" => 401,
         "model_not_found" => 404,
         "context_length_exceeded" | "content_policy_violation" | "content_filter" => 400,
-        _ if NO_MONEY.contains(&code) => 429,
         _ => code
             .parse()
             .ok()
@@ -366,6 +379,7 @@ fn message(row: Row, phase: &Phase) -> String {
     if let Phase::Status(_, error) | Phase::Streamed(_, error, _) = phase {
         facts.extend(error.code.as_ref().map(|code| format!("code {code}")));
         facts.extend(error.kind.as_ref().map(|kind| format!("type {kind}")));
+        facts.extend(error.param.as_ref().map(|param| format!("param {param}")));
     }
     if facts.is_empty() {
         return row.says().to_owned();
@@ -376,7 +390,3 @@ fn message(row: Row, phase: &Phase) -> String {
 #[cfg(test)]
 #[path = "taxonomy_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "taxonomy_code_tests.rs"]
-mod code_tests;

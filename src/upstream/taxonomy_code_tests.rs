@@ -5,7 +5,7 @@ use super::*;
 fn answered(status: u16, body: &str) -> Observed {
     Observed {
         phase: Phase::Status(status, ErrorBody::parse(body.as_bytes())),
-        no_retry: false,
+        should_retry: None,
         retry_after: None,
         request_id: None,
         chance: 0.0,
@@ -181,6 +181,14 @@ fn an_error_under_status_200_is_judged_by_its_code() {
         ),
         (r#"{"error":{"code":"502"}}"#, Code::UpstreamError),
         (r#"{"error":{"code":"invalid_api_key"}}"#, Code::AuthFailed),
+        (
+            r#"{"error":{"type":"insufficient_quota","code":null}}"#,
+            Code::QuotaExhausted,
+        ),
+        (
+            r#"{"error":{"type":"invalid_request_error","code":null}}"#,
+            Code::UpstreamError,
+        ),
         (r#"{"error":"boom"}"#, Code::UpstreamError),
     ] {
         let failed = judge(answered(200, body));

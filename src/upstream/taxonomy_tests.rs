@@ -1,5 +1,12 @@
 //! The table, row by row.
 
+#[path = "taxonomy_code_tests.rs"]
+mod codes;
+#[path = "taxonomy_local_tests.rs"]
+mod local;
+#[path = "taxonomy_shape_tests.rs"]
+mod shapes;
+
 use super::*;
 
 const MIN: Duration = Duration::from_millis(200);
@@ -7,7 +14,7 @@ const MIN: Duration = Duration::from_millis(200);
 fn observed(phase: Phase) -> Observed {
     Observed {
         phase,
-        no_retry: false,
+        should_retry: None,
         retry_after: None,
         request_id: None,
         chance: 0.0,
@@ -157,7 +164,7 @@ fn the_upstream_may_say_not_to_retry() {
         (503, ErrorCode::UpstreamOverloaded),
     ] {
         let failed = judge(Observed {
-            no_retry: true,
+            should_retry: Some(false),
             ..answered(status, "")
         });
         assert_eq!(failed.recourse, Recourse::Never, "{status}");
@@ -168,8 +175,49 @@ fn the_upstream_may_say_not_to_retry() {
     for status in [401, 402, 403] {
         let before = judge(answered(status, ""));
         let after = judge(Observed {
-            no_retry: true,
+            should_retry: Some(false),
             ..answered(status, "")
+        });
+        assert_eq!(before, after);
+    }
+}
+
+#[test]
+fn the_upstream_may_say_to_retry_what_would_not_be() {
+    let yes = |observed| {
+        let should_retry = Some(true);
+        judge(Observed {
+            should_retry,
+            ..observed
+        })
+    };
+    assert_eq!(
+        yes(answered(413, "")).recourse,
+        retry(Budget::Attempts),
+        "what is too large now may not be later"
+    );
+    let above = r#"{"error":{"type":"tokens","code":"request_too_large"}}"#;
+    assert_eq!(judge(answered(429, above)).recourse, Recourse::Never);
+    let failed = yes(answered(429, above));
+    assert_eq!(failed.recourse, time_told(MIN));
+    assert_eq!(failed.failure.code, ErrorCode::RateLimited);
+    // What is retried anyway stays as it is, and so does what another attempt cannot change.
+    for status in [
+        301, 400, 401, 402, 403, 404, 405, 408, 409, 422, 429, 500, 501, 502, 503, 504,
+    ] {
+        let observed = || answered(status, "");
+        assert_eq!(yes(observed()), judge(observed()), "{status}");
+    }
+}
+
+#[test]
+fn no_header_overrules_what_was_lost_or_not_understood() {
+    for phase in [Phase::Lost, Phase::TimedOut, Phase::BadReply(200)] {
+        let should_retry = Some(false);
+        let before = judge(observed(phase.clone()));
+        let after = judge(Observed {
+            should_retry,
+            ..observed(phase)
         });
         assert_eq!(before, after);
     }
@@ -179,12 +227,12 @@ fn the_upstream_may_say_not_to_retry() {
 fn a_message_is_ours_and_names_only_tokens() {
     let failed = judge(answered(
         400,
-        r#"{"error":{"message":"your prompt was: hunter2","type":"invalid_request_error","code":"hunter2 hunter2"}}"#,
+        r#"{"error":{"message":"your prompt was: hunter2","type":"invalid_request_error","param":"messages","code":"hunter2 hunter2"}}"#,
     ));
     assert_eq!(
         failed.failure.message,
         "the upstream refused the request as invalid; check the task's fields and extra_body \
-         (HTTP 400, type invalid_request_error)"
+         (HTTP 400, type invalid_request_error, param messages)"
     );
 }
 

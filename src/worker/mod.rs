@@ -40,7 +40,7 @@ pub struct Config {
 /// The workers of one process.
 pub struct Worker {
     store: Arc<dyn Store>,
-    upstream: upstream::Client,
+    upstream: upstream::Router,
     functions: Arc<Registry>,
     config: Config,
 }
@@ -49,13 +49,13 @@ impl Worker {
     /// Workers that take tasks from `store`.
     pub fn new(
         store: Arc<dyn Store>,
-        upstream: upstream::Client,
+        upstream: impl Into<upstream::Router>,
         functions: Arc<Registry>,
         config: Config,
     ) -> Self {
         Worker {
             store,
-            upstream,
+            upstream: upstream.into(),
             functions,
             config,
         }

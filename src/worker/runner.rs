@@ -37,7 +37,7 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
 #[derive(Clone)]
 pub(super) struct Runner {
     store: Arc<dyn Store>,
-    upstream: upstream::Client,
+    upstream: upstream::Router,
     functions: Arc<Registry>,
     marker: Marker,
     relay: Relay,
@@ -47,7 +47,7 @@ pub(super) struct Runner {
 impl Runner {
     pub(super) fn new(
         store: Arc<dyn Store>,
-        upstream: upstream::Client,
+        upstream: upstream::Router,
         functions: Arc<Registry>,
         marker: Marker,
         relay: Relay,

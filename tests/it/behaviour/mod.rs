@@ -3,6 +3,7 @@
 mod cancel;
 mod damage;
 mod deltas;
+mod endpoints;
 mod faults;
 mod functions;
 mod health;

@@ -9,7 +9,7 @@ use std::{
 
 use tidings::{
     simulator::{Config, Fault, Faults, Running, Simulator},
-    upstream::{self, Call, Client},
+    upstream::{self, Call, Client, Endpoint, Models, Style},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -44,6 +44,18 @@ pub(crate) fn client_of(base_url: String) -> Client {
         api_key: None,
     })
     .unwrap()
+}
+
+/// An endpoint without a key that serves every model at the price of all others.
+pub(crate) fn endpoint(name: &str, base_url: String) -> Endpoint {
+    Endpoint {
+        name: name.to_owned(),
+        base_url,
+        keys: Vec::new(),
+        style: Style::OpenAi,
+        price: 1.0,
+        models: Models::Any,
+    }
 }
 
 /// A call with this prompt.

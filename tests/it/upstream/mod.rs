@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod failures;
+mod route;
 mod secrets;
 mod simulation;
 mod streams;

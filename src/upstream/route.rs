@@ -1,0 +1,330 @@
+//! Several endpoints and keys as one upstream: each call goes where it can be sent earliest, then to the cheapest.
+//!
+//! An endpoint that has no money, gives no access, does not know the model or asks for a long pause is set aside for
+//! that model (`aside`), one that keeps failing is given a rest (`breaker`), and calls go to another at once; `board`
+//! decides. What was certainly not answered may be sent elsewhere within the same attempt; what may have been answered,
+//! and billed, never is: that is for the task's allowance to decide, and there is no hedging. Only when no route is left
+//! is the call given back: to wait, to park its batch, or to fail.
+//!
+//! All of this is known to one process: another replica finds out by itself, at the price of a few calls. A batch that was
+//! parked is what holds tasks back for good; resumed, its first call asks every endpoint again.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use metrics::{counter, gauge};
+use parking_lot::Mutex;
+
+use super::{
+    Call, Client, Config, Endpoint, Error, Models,
+    aside::Work,
+    board::{Asking, Board, Candidate, News, Next, Pick, Seat},
+    client::{IN_CALL_WAIT, LEAST_WAIT, wait},
+    endpoint::renamed,
+    patience::{Once, Patience, Throttles},
+};
+use crate::{
+    chance,
+    model::{Budget, ErrorCode, Failed, Failure, Outcome, Recourse, Wait},
+};
+
+/// When to come back after a server that keeps failing was waited for in vain.
+const COME_BACK: Duration = Duration::from_secs(5);
+/// Waits are stretched by up to this share, so that not all calls come back at once.
+const STRETCH: f64 = 0.1;
+
+/// Calls one of several endpoints. Cheap to clone; clones share all that is known.
+#[derive(Clone)]
+pub struct Router(Arc<Inner>);
+
+struct Inner {
+    /// Names of the endpoints.
+    endpoints: Vec<String>,
+    routes: Vec<Route>,
+    board: Mutex<Board>,
+}
+
+/// One endpoint with one of its keys.
+struct Route {
+    endpoint: usize,
+    client: Client,
+    models: Models,
+}
+
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("endpoints", &self.0.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Client> for Router {
+    /// One server that serves every model.
+    fn from(client: Client) -> Self {
+        let seat = Seat {
+            endpoint: 0,
+            price: 0.0,
+        };
+        let route = Route {
+            endpoint: 0,
+            client,
+            models: Models::Any,
+        };
+        Router::of(vec!["upstream".to_owned()], vec![(seat, route)])
+    }
+}
+
+impl Router {
+    /// A router over these endpoints. Nothing is sent yet. Fails when a URL or a key cannot be used.
+    pub fn new(endpoints: &[Endpoint]) -> Result<Router, Error> {
+        let mut routes = Vec::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let keys = endpoint.keys.iter().cloned().map(Some);
+            let none = endpoint.keys.is_empty().then_some(None);
+            for api_key in keys.chain(none) {
+                let base_url = endpoint.base_url.clone();
+                let client = Client::styled(Config { base_url, api_key }, endpoint.style)?;
+                let seat = Seat {
+                    endpoint: index,
+                    price: endpoint.price,
+                };
+                let route = Route {
+                    endpoint: index,
+                    client,
+                    models: endpoint.models.clone(),
+                };
+                routes.push((seat, route));
+            }
+        }
+        let names = endpoints.iter().map(|endpoint| endpoint.name.clone());
+        Ok(Router::of(names.collect(), routes))
+    }
+
+    fn of(endpoints: Vec<String>, routes: Vec<(Seat, Route)>) -> Self {
+        let (seats, routes) = routes.into_iter().unzip();
+        Router(Arc::new(Inner {
+            endpoints,
+            routes,
+            board: Mutex::new(Board::new(seats)),
+        }))
+    }
+
+    /// Sends the call and reads the answer, at whichever endpoint serves it. Short waits for a rate limit or for a server
+    /// that keeps failing are waited out; every other failure comes back with what may be done about it. `before_send`
+    /// is awaited once, before the first byte goes out. Dropping the future closes the connection.
+    pub async fn complete(
+        &self,
+        call: &Call,
+        before_send: impl Future<Output = ()> + Send,
+    ) -> Result<Outcome, Failed> {
+        let mut before_send = Once::new(before_send);
+        let mut patience = Patience::default();
+        let mut asking = Asking {
+            work: Work {
+                model: &call.model,
+                path: &call.path,
+            },
+            began: Instant::now(),
+            refused: Vec::new(),
+        };
+        let mut throttles = Throttles::default();
+        loop {
+            let candidates = self.candidates(&call.model);
+            let now = Instant::now();
+            let picked = self.0.board.lock().pick(&asking, &candidates, now);
+            let (route, permit, opens_in, next_best) = match picked {
+                Pick::Nowhere => return Err(self.given_up(&asking, &candidates)),
+                Pick::Hold(rest) if rest > patience.rest => {
+                    return Err(self.unless_refused(&asking, &candidates, resting()));
+                }
+                Pick::Hold(rest) => {
+                    wait(stretched(rest), &mut patience.rest).await;
+                    continue;
+                }
+                Pick::Go {
+                    route,
+                    permit,
+                    opens_in,
+                    next_best,
+                } => (route, permit, opens_in, next_best),
+            };
+            let is_soon = opens_in <= IN_CALL_WAIT.min(patience.limit);
+            let routes = candidates.len();
+            if !is_soon || !throttles.pause(routes, &mut patience.limit).await {
+                let held = throttles.last(opens_in);
+                return Err(self.unless_refused(&asking, &candidates, held));
+            }
+            // Where another route is free the sooner, a rate limit is not waited out at this one.
+            let most = next_best.map_or(patience.limit, |next| {
+                next.max(stretched(opens_in) + LEAST_WAIT / 4)
+            });
+            let ended = self
+                .send(route, call, &mut before_send, &mut patience.limit, most)
+                .await;
+            let (next, news) = {
+                let now = Instant::now();
+                let mut board = self.0.board.lock();
+                board.ended(asking.work, route, permit, &ended, now)
+            };
+            self.tell(route, news);
+            match (ended, next) {
+                (Ok(outcome), _) => return Ok(outcome),
+                (Err(failed), Next::Done) => return Err(failed),
+                (Err(failed), Next::Elsewhere) => asking.refused.push((route, failed)),
+                (Err(failed), Next::Throttled) => throttles.add(failed),
+            }
+        }
+    }
+
+    /// The routes that serve the model, with how long their rate limits hold it back.
+    fn candidates(&self, model: &str) -> Vec<Candidate> {
+        let now = Instant::now();
+        let routes = self.0.routes.iter().enumerate();
+        routes
+            .filter_map(|(route, seen)| {
+                let name = seen.models.name_of(model)?;
+                let opens_in = seen.client.opens_in(name, now);
+                Some(Candidate { route, opens_in })
+            })
+            .collect()
+    }
+
+    async fn send(
+        &self,
+        route: usize,
+        call: &Call,
+        before_send: &mut Once<impl Future<Output = ()> + Send>,
+        patience: &mut Duration,
+        most: Duration,
+    ) -> Result<Outcome, Failed> {
+        let Route {
+            client,
+            models,
+            endpoint,
+        } = &self.0.routes[route];
+        let name = models.name_of(&call.model).unwrap_or(&call.model);
+        let renamed = if name == call.model {
+            None
+        } else {
+            Some(renamed(call, name).ok_or_else(nameless)?)
+        };
+        let call = renamed.as_ref().unwrap_or(call);
+        let granted = most.min(*patience);
+        let mut left = granted;
+        let ended = client
+            .complete_within(call, before_send.run(), &mut left)
+            .await;
+        *patience = patience.saturating_sub(granted - left);
+        ended.map_err(|failed| self.named(*endpoint, failed))
+    }
+
+    /// The failure with the name of its endpoint, where there are several.
+    fn named(&self, endpoint: usize, mut failed: Failed) -> Failed {
+        if let [_, _, ..] = self.0.endpoints.as_slice() {
+            let name = &self.0.endpoints[endpoint];
+            failed.failure.message += &format!(" (endpoint {name})");
+        }
+        failed
+    }
+
+    fn given_up(&self, asking: &Asking<'_>, candidates: &[Candidate]) -> Failed {
+        if candidates.is_empty() {
+            return unserved();
+        }
+        let board = self.0.board.lock();
+        board
+            .verdict(asking, candidates, Instant::now())
+            .unwrap_or_else(resting)
+    }
+
+    /// `held`, unless an endpoint that failed in passing has been met already: that is what there is to tell.
+    fn unless_refused(
+        &self,
+        asking: &Asking<'_>,
+        candidates: &[Candidate],
+        held: Failed,
+    ) -> Failed {
+        let met = asking.refused.iter().map(|(route, _)| *route).collect();
+        let passing = |failed: &Failed| matches!(failed.recourse, Recourse::Retry { .. });
+        Some(self.given_up(asking, &only(candidates, &met)))
+            .filter(|failed| !met.is_empty() && passing(failed))
+            .unwrap_or(held)
+    }
+
+    fn tell(&self, route: usize, news: News) {
+        let endpoint = self.0.routes[route].endpoint;
+        let name = &self.0.endpoints[endpoint];
+        if let Some(reason) = news.set_aside {
+            let (reason, lasts) = (reason.word(), reason.lasts());
+            counter!("tidings_upstream_set_aside_total", "endpoint" => name.clone(), "reason" => reason)
+                .increment(1);
+            tracing::warn!(
+                endpoint = name,
+                reason,
+                ?lasts,
+                "endpoint set aside for a model"
+            );
+        }
+        if let Some(opened) = news.breaker_opened {
+            let open = self.0.board.lock().open_breakers(endpoint);
+            gauge!("tidings_upstream_breakers_open", "endpoint" => name.clone()).set(open as f64);
+            if opened {
+                tracing::warn!(
+                    endpoint = name,
+                    "endpoint keeps failing; asking once a second"
+                );
+            } else {
+                tracing::info!(endpoint = name, "endpoint is back");
+            }
+        }
+    }
+}
+
+fn only(candidates: &[Candidate], routes: &BTreeSet<usize>) -> Vec<Candidate> {
+    let among = |candidate: &&Candidate| routes.contains(&candidate.route);
+    candidates.iter().filter(among).copied().collect()
+}
+
+fn stretched(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + STRETCH * chance::unit())
+}
+
+/// A call that was not sent because the servers that could serve it keep failing.
+fn resting() -> Failed {
+    Failed {
+        failure: Failure::new(
+            ErrorCode::UpstreamUnreachable,
+            "not sent: the upstream kept failing; the task goes on by itself once it answers again",
+        ),
+        recourse: Recourse::Retry {
+            budget: Budget::Time,
+            wait: Wait::Told(COME_BACK),
+        },
+    }
+}
+
+fn unserved() -> Failed {
+    never(
+        ErrorCode::ModelNotFound,
+        "no endpoint is configured for the task's model; ask for another model, or add it to an endpoint's `models`",
+    )
+}
+
+fn nameless() -> Failed {
+    never(
+        ErrorCode::InvalidRequest,
+        "the request's body names its model twice or not at all, so that it cannot be renamed for the endpoint",
+    )
+}
+
+fn never(code: ErrorCode, message: &str) -> Failed {
+    Failed {
+        failure: Failure::new(code, message),
+        recourse: Recourse::Never,
+    }
+}
