@@ -42,8 +42,9 @@ impl Reason {
             (ErrorCode::QuotaExhausted, Recourse::Park(_)) => Some(Reason::Money),
             (_, Recourse::Park(_)) => Some(Reason::Access),
             (ErrorCode::ModelNotFound, _) => Some(Reason::Model),
+            // A call that was not sent was told nothing by the upstream.
             _ => throttled(failed)
-                .filter(|told| *told > LONGEST_PAUSE)
+                .filter(|told| *told > LONGEST_PAUSE && failed.failure.http_status != 0)
                 .map(Reason::Pause),
         }
     }
@@ -187,7 +188,10 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Budget, Failure, ParkReason, Wait};
+    use crate::{
+        model::{Budget, Failure, ParkReason, Wait},
+        upstream::taxonomy::held_back,
+    };
 
     const WORK: Work<'static> = Work {
         model: "m",
@@ -196,7 +200,10 @@ mod tests {
 
     fn failed(code: ErrorCode, recourse: Recourse) -> Failed {
         Failed {
-            failure: Failure::new(code, "no"),
+            failure: Failure {
+                http_status: 429,
+                ..Failure::new(code, "no")
+            },
             recourse,
         }
     }
@@ -239,6 +246,7 @@ mod tests {
             ),
             (paused(121), Some(Reason::Pause(Duration::from_secs(121)))),
             (paused(120), None),
+            (held_back(Duration::from_secs(121)), None),
             (failed(ErrorCode::InvalidRequest, Recourse::Never), None),
         ] {
             assert_eq!(Reason::of(&failed), reason, "{failed:?}");

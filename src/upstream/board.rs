@@ -76,7 +76,7 @@ pub(super) enum Next {
     Done,
     /// It cost nothing, and another route may serve it.
     Elsewhere,
-    /// The rate limit was reached: whichever route is free first.
+    /// It was told of a rate limit: whichever route is free first, this one included.
     Throttled,
 }
 
@@ -179,8 +179,10 @@ impl Board {
         }
         let next = match failed.failure.code {
             ErrorCode::UpstreamUnreachable | ErrorCode::UpstreamOverloaded => Next::Elsewhere,
-            _ if throttled(failed).is_some() => Next::Throttled,
-            _ => Next::Done,
+            _ if throttled(failed).is_none() => Next::Done,
+            // It was not sent: there is no room for it within the time that it can wait.
+            _ if failed.failure.http_status == 0 => Next::Elsewhere,
+            _ => Next::Throttled,
         };
         (next, news)
     }
@@ -199,7 +201,7 @@ impl Board {
             own.map(|(_, failed)| failed)
                 .or_else(|| Some(&self.marks.find(candidate.route, asking.work)?.failed))
         });
-        let failed = said.min_by_key(|failed| hopelessness(failed))?;
+        let failed = said.min_by_key(|failed| (hopelessness(failed), throttled(failed)))?;
         if !matches!(Reason::of(failed), Some(Reason::Pause(_))) {
             return Some(failed.clone());
         }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A rate limit that opens within this is waited out in the call; a longer one gives the worker back.
-pub(super) const IN_CALL_WAIT: Duration = Duration::from_secs(2);
+const IN_CALL_WAIT: Duration = Duration::from_secs(2);
 /// All such waits of one call together.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The least wait after a call's first 429, doubled with each further one: a server that names waits too short to
@@ -89,7 +89,7 @@ impl Client {
         call: &Call,
         before_send: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, Failed> {
-        self.complete_within(call, before_send, &mut PATIENCE.clone())
+        self.complete_within(call, before_send, &mut PATIENCE.clone(), true)
             .await
     }
 
@@ -98,12 +98,14 @@ impl Client {
         self.0.gate.closed_for(model, now).unwrap_or_default()
     }
 
-    /// As [`Client::complete`], but waits no longer than `patience` in all, from which it takes what it waited.
+    /// As [`Client::complete`], but waits no longer than `patience` in all, from which it takes what it waited, and waits
+    /// out a 429 only where the call `stays`.
     pub(super) async fn complete_within(
         &self,
         call: &Call,
         before_send: impl Future<Output = ()> + Send,
         patience: &mut Duration,
+        stays: bool,
     ) -> Result<Outcome, Failed> {
         let mut least = LEAST_WAIT;
         let mut before_send = Some(before_send);
@@ -120,7 +122,7 @@ impl Client {
                 return Err(failed);
             };
             self.0.gate.close(&call.model, told, Instant::now());
-            if told > IN_CALL_WAIT || least > *patience {
+            if !stays || told > IN_CALL_WAIT || least > *patience {
                 return Err(failed);
             }
             wait(least.mul_f64(rand::random_range(0.5..1.0)), patience).await;

@@ -2,14 +2,13 @@
 
 use std::{pin::Pin, time::Duration};
 
-use super::{
-    client::{IN_CALL_WAIT, LEAST_WAIT, PATIENCE, throttled, wait},
-    taxonomy::held_back,
-};
+use super::client::{LEAST_WAIT, PATIENCE, throttled, wait};
 use crate::{chance, model::Failed};
 
 /// Breakers hold a call back for this long at most; then its worker takes up another task.
 const REST: Duration = Duration::from_secs(2);
+/// The longest extra wait after a 429.
+const MOST_EXTRA: Duration = Duration::from_secs(2);
 
 /// What a call may spend on waiting.
 pub(super) struct Patience {
@@ -36,13 +35,10 @@ pub(super) struct Throttles {
 }
 
 impl Throttles {
-    /// A call was held back.
+    /// The call met one.
     pub(super) fn add(&mut self, failed: Failed) {
-        // A call that was not even sent has not been told anything.
-        if failed.failure.http_status != 0 {
-            self.count += 1;
-            self.last = Some(failed);
-        }
+        self.count += 1;
+        self.last = Some(failed);
     }
 
     /// Waits a little when every route has said no: one that names waits too short to help must not be asked again and
@@ -51,9 +47,7 @@ impl Throttles {
         let Some(extra) = self.count.checked_sub(routes) else {
             return true;
         };
-        let least = LEAST_WAIT
-            .saturating_mul(1 << extra.min(7))
-            .min(IN_CALL_WAIT);
+        let least = LEAST_WAIT.saturating_mul(1 << extra.min(7)).min(MOST_EXTRA);
         if least > *patience {
             return false;
         }
@@ -61,11 +55,10 @@ impl Throttles {
         true
     }
 
-    /// What to tell of a rate limit that holds the call back for `opens_in`.
-    pub(super) fn last(&mut self, opens_in: Duration) -> Failed {
-        let held = held_back(opens_in);
+    /// What to tell of a call that is held back: what it was told itself, if anything, and when to come again.
+    pub(super) fn tell(&mut self, held: Failed) -> Failed {
         match self.last.take() {
-            Some(last) if throttled(&last).is_some() => Failed {
+            Some(last) if throttled(&held).is_some() => Failed {
                 recourse: held.recourse,
                 ..last
             },

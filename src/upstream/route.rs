@@ -23,9 +23,10 @@ use super::{
     Call, Client, Config, Endpoint, Error, Models,
     aside::Work,
     board::{Asking, Board, Candidate, News, Next, Pick, Seat},
-    client::{IN_CALL_WAIT, LEAST_WAIT, wait},
+    client::wait,
     endpoint::renamed,
     patience::{Once, Patience, Throttles},
+    taxonomy::held_back,
 };
 use crate::{
     chance,
@@ -34,6 +35,8 @@ use crate::{
 
 /// When to come back after a server that keeps failing was waited for in vain.
 const COME_BACK: Duration = Duration::from_secs(5);
+/// How much longer than it looked a call waits at one route before it looks for another.
+const SLACK: Duration = Duration::from_millis(250);
 /// Waits are stretched by up to this share, so that not all calls come back at once.
 const STRETCH: f64 = 0.1;
 
@@ -137,8 +140,8 @@ impl Router {
             let candidates = self.candidates(&call.model);
             let now = Instant::now();
             let picked = self.0.board.lock().pick(&asking, &candidates, now);
-            let (route, permit, opens_in, next_best) = match picked {
-                Pick::Nowhere => return Err(self.given_up(&asking, &candidates)),
+            let (route, permit, opens_in, most) = match picked {
+                Pick::Nowhere => return Err(throttles.tell(self.given_up(&asking, &candidates))),
                 Pick::Hold(rest) if rest > patience.rest => {
                     return Err(self.unless_refused(&asking, &candidates, resting()));
                 }
@@ -151,18 +154,17 @@ impl Router {
                     permit,
                     opens_in,
                     next_best,
-                } => (route, permit, opens_in, next_best),
+                } => (
+                    route,
+                    permit,
+                    opens_in,
+                    next_best.map(|next| next.max(opens_in) + SLACK),
+                ),
             };
-            let is_soon = opens_in <= IN_CALL_WAIT.min(patience.limit);
-            let routes = candidates.len();
-            if !is_soon || !throttles.pause(routes, &mut patience.limit).await {
-                let held = throttles.last(opens_in);
-                return Err(self.unless_refused(&asking, &candidates, held));
+            if !throttles.pause(candidates.len(), &mut patience.limit).await {
+                let held = self.unless_refused(&asking, &candidates, held_back(opens_in));
+                return Err(throttles.tell(held));
             }
-            // Where another route is free the sooner, a rate limit is not waited out at this one.
-            let most = next_best.map_or(patience.limit, |next| {
-                next.max(stretched(opens_in) + LEAST_WAIT / 4)
-            });
             let ended = self
                 .send(route, call, &mut before_send, &mut patience.limit, most)
                 .await;
@@ -200,7 +202,7 @@ impl Router {
         call: &Call,
         before_send: &mut Once<impl Future<Output = ()> + Send>,
         patience: &mut Duration,
-        most: Duration,
+        most: Option<Duration>,
     ) -> Result<Outcome, Failed> {
         let Route {
             client,
@@ -214,10 +216,11 @@ impl Router {
             Some(renamed(call, name).ok_or_else(nameless)?)
         };
         let call = renamed.as_ref().unwrap_or(call);
-        let granted = most.min(*patience);
+        // Where there are others, a rate limit is not waited out here.
+        let granted = most.unwrap_or(*patience).min(*patience);
         let mut left = granted;
         let ended = client
-            .complete_within(call, before_send.run(), &mut left)
+            .complete_within(call, before_send.run(), &mut left, most.is_none())
             .await;
         *patience = patience.saturating_sub(granted - left);
         ended.map_err(|failed| self.named(*endpoint, failed))
