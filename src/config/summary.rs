@@ -4,7 +4,10 @@ use std::fmt;
 
 use humantime::format_duration;
 
-use super::{Config, Limits, StoreConfig, TransportConfig, key, upstream::shown_key};
+use super::{
+    Config, Limits, StoreConfig, TransportConfig, key,
+    upstream::{shown_key, shown_limit},
+};
 use crate::store::redis::Config as RedisConfig;
 
 impl fmt::Display for Config {
@@ -29,6 +32,14 @@ impl Config {
         entries.extend([
             (key::UPSTREAM_URL.path, self.upstream.shown_url()),
             ("upstream.api_key", shown_key(&self.upstream).to_owned()),
+            (
+                key::UPSTREAM_REQUESTS_PER_MINUTE.path,
+                shown_limit(self.upstream.requests_per_minute),
+            ),
+            (
+                key::UPSTREAM_TOKENS_PER_MINUTE.path,
+                shown_limit(self.upstream.tokens_per_minute),
+            ),
             (key::MODEL.path, self.model.clone()),
             (key::CONCURRENCY.path, self.concurrency.to_string()),
             (key::LEASE.path, length(self.lease)),

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +15,9 @@ use tokio::time::{sleep, timeout};
 use super::{
     Call, Config, Error,
     error_body::{ErrorBody, is_token, reveals},
-    gate::Gate,
+    pace::{Answer as Heard, Settings, float},
+    pacer::{NEAR, Pacer, Turn},
+    rate_headers,
     reply::{self, NoAnswer},
     request::{Endpoint, Sent, authorization, headers},
     retry_after::retry_after,
@@ -26,15 +29,13 @@ use crate::{
     model::{Budget, ErrorCode, Failed, Failure, Outcome, Recourse, Wait},
 };
 
-/// A rate limit that opens within this is waited out in the call; a longer one gives the worker back.
-const IN_CALL_WAIT: Duration = Duration::from_secs(2);
 /// All such waits of one call together.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The least wait after a call's first 429, doubled with each further one: a server that names waits too short to
 /// help must not be asked again and again.
 const LEAST_WAIT: Duration = Duration::from_millis(20);
-/// Told waits are stretched by up to this share, so that not all calls come back at once.
-const STRETCH: f64 = 0.1;
+/// By this code an upstream asks for a slower ramp than its limits would allow.
+const SLOW_DOWN: &str = "slow_down";
 /// Longest upstream request id that is kept.
 const REQUEST_ID_MAX: usize = 128;
 /// Where upstreams put their id of a call, in order of preference.
@@ -49,7 +50,7 @@ struct Inner {
     endpoint: Endpoint,
     key: Option<SecretString>,
     authorization: Option<HeaderValue>,
-    gate: Gate,
+    pacer: Arc<Pacer>,
 }
 
 impl fmt::Debug for Client {
@@ -65,18 +66,32 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let endpoint = Endpoint::parse(&config.base_url)?;
         let authorization = config.api_key.as_ref().map(authorization).transpose()?;
+        let settings = Settings {
+            requests: config.requests_per_minute.map(a_second),
+            tokens: config.tokens_per_minute.map(a_second),
+        };
         Ok(Client(Arc::new(Inner {
             http: http_client(endpoint.is_plain())?,
             endpoint,
             key: config.api_key,
             authorization,
-            gate: Gate::default(),
+            pacer: Arc::new(Pacer::new(settings)),
         })))
     }
 
-    /// Sends the call and reads the answer. A 429 that opens soon is waited out, at most 30 s in all; every other
-    /// failure is returned at once with what may be done about it. `before_send` is awaited once, before the first
-    /// byte goes out. Dropping the future closes the connection.
+    /// When a call of about so many tokens could be sent, as far as is known now; `now` where nothing is in its way.
+    pub fn earliest(&self, model: &str, tokens: u64, now: Instant) -> Instant {
+        now + self.0.pacer.earliest(model, float(tokens))
+    }
+
+    /// How many calls may wait for their turns, over all models; none where any number may be begun.
+    pub fn room(&self) -> Option<usize> {
+        self.0.pacer.room()
+    }
+
+    /// Waits for the call's turn, sends it and reads the answer. A 429 that opens soon is waited out, at most 30 s in
+    /// all; every other failure is returned at once with what may be done about it. `before_send` is awaited once,
+    /// before the first byte goes out. Dropping the future closes the connection.
     pub async fn complete(
         &self,
         call: &Call,
@@ -86,43 +101,28 @@ impl Client {
         let mut least = LEAST_WAIT;
         let mut before_send = Some(before_send);
         loop {
-            self.pass_gate(call, &mut patience).await?;
+            let turn = self.0.pacer.turn(call, &mut patience).await;
+            let turn = turn.map_err(held_back)?;
             if let Some(before_send) = before_send.take() {
                 before_send.await;
             }
-            let failed = match self.send(call).await {
+            let failed = match self.send(call, turn).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(failed) => failed,
             };
             let Some(told) = throttled(&failed) else {
                 return Err(failed);
             };
-            self.0.gate.close(&call.model, told, Instant::now());
-            if told > IN_CALL_WAIT || least > patience {
+            if told > NEAR || least > patience {
                 return Err(failed);
             }
             wait(least.mul_f64(rand::random_range(0.5..1.0)), &mut patience).await;
-            least = (least * 2).min(IN_CALL_WAIT);
+            least = (least * 2).min(NEAR);
         }
-    }
-
-    /// Waits until the model's rate limit lets calls through; gives up where that takes too long.
-    async fn pass_gate(&self, call: &Call, patience: &mut Duration) -> Result<(), Failed> {
-        while let Some(closed) = self.0.gate.closed_for(&call.model, Instant::now()) {
-            if closed > IN_CALL_WAIT || closed > *patience {
-                return Err(held_back(closed));
-            }
-            wait(
-                closed.mul_f64(1.0 + STRETCH * rand::random::<f64>()),
-                patience,
-            )
-            .await;
-        }
-        Ok(())
     }
 
     /// One send.
-    async fn send(&self, call: &Call) -> Result<Outcome, Failed> {
+    async fn send(&self, call: &Call, mut turn: Turn) -> Result<Outcome, Failed> {
         let Some(headers) = headers(call, self.0.authorization.as_ref()) else {
             return Err(not_sendable());
         };
@@ -131,14 +131,21 @@ impl Client {
         let body = sent.body(call.body.clone());
         let exchange = exchange(&self.0.http, url, headers, body);
         let lost = |phase| if sent.is_set() { phase } else { Phase::NotSent };
+        turn.go();
         match timeout(call.timeout, exchange).await {
             Err(_) => Err(judge(transport(lost(Phase::TimedOut)))),
             Ok(Err(_)) => Err(judge(transport(lost(Phase::Lost)))),
-            Ok(Ok(answer)) => self.read(answer, &call.model),
+            Ok(Ok(answer)) => {
+                let told = rate_headers::read(&answer.headers, SystemClock.now());
+                let mut slow_down = false;
+                let result = self.read(answer, &call.model, &mut slow_down);
+                turn.heard(told, heard(&result, slow_down));
+                result
+            }
         }
     }
 
-    fn read(&self, answer: Answer, model: &str) -> Result<Outcome, Failed> {
+    fn read(&self, answer: Answer, model: &str, slow_down: &mut bool) -> Result<Outcome, Failed> {
         let is_success = answer.is_success();
         let Answer {
             status,
@@ -154,6 +161,8 @@ impl Client {
                 Err(NoAnswer::Unreadable) => Phase::BadReply(status),
             },
         };
+        *slow_down =
+            matches!(&phase, Phase::Status(_, error) if error.code.as_deref() == Some(SLOW_DOWN));
         let key = self.0.key.as_ref().map(ExposeSecret::expose_secret);
         if let (Phase::Status(_, error), Some(key)) = (&mut phase, key) {
             error.forget(key);
@@ -168,6 +177,10 @@ impl Client {
             chance: rand::random(),
         }))
     }
+}
+
+fn a_second(a_minute: NonZeroU64) -> f64 {
+    float(a_minute.get()) / 60.0
 }
 
 fn read_success(body: Option<Bytes>, model: &str) -> Result<Outcome, NoAnswer> {
@@ -189,6 +202,17 @@ fn throttled(failed: &Failed) -> Option<Duration> {
             wait: Wait::Told(told),
         } => Some(told),
         _ => None,
+    }
+}
+
+/// What a reply means for the schedule.
+fn heard(result: &Result<Outcome, Failed>, slow_down: bool) -> Heard {
+    match result {
+        Ok(outcome) => Heard::Used(outcome.usage.input_tokens, outcome.usage.output_tokens),
+        Err(failed) => throttled(failed).map_or(Heard::Other, |told| Heard::Throttled {
+            told: told.as_secs_f64(),
+            slow_down,
+        }),
     }
 }
 

@@ -2,19 +2,22 @@
 //!
 //! [`Client::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
 //! or a [`model::Failed`](crate::model::Failed): a failure that says what may be done about it. The way through:
-//! `client` (loop) → `gate` (held back by a 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything
+//! `client` (loop) → `pacer` (its turn, by the schedule of `pace`) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything
 //! else) → `taxonomy` (the one table of what each failure means).
 
+mod asked;
 mod client;
 mod error_body;
-mod gate;
+mod pace;
+mod pacer;
+mod rate_headers;
 mod reply;
 mod request;
 mod retry_after;
 mod taxonomy;
 mod transport;
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Url;
@@ -30,9 +33,23 @@ pub struct Config {
     pub base_url: String,
     /// Sent as a bearer token; none for servers that ask for none.
     pub api_key: Option<SecretString>,
+    /// Calls of one model that the key may make in a minute; none leaves it to what the server tells, or to be found.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens of one model that the key may use in a minute, prompts and answers together.
+    pub tokens_per_minute: Option<NonZeroU64>,
 }
 
 impl Config {
+    /// A server that asks for no key and whose limits are not known.
+    pub fn new(base_url: impl Into<String>) -> Self {
+        Config {
+            base_url: base_url.into(),
+            api_key: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+        }
+    }
+
     /// The base URL as a person may see it: without user, password and query, any of which may hold a key.
     pub fn shown_url(&self) -> String {
         let Ok(mut url) = Url::parse(&self.base_url) else {
@@ -57,6 +74,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("base_url", &self.shown_url())
             .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .field("requests_per_minute", &self.requests_per_minute)
+            .field("tokens_per_minute", &self.tokens_per_minute)
             .finish()
     }
 }
@@ -139,12 +158,13 @@ mod tests {
     #[test]
     fn debug_shows_neither_key_nor_query_nor_password_nor_prompt() {
         let config = Config {
-            base_url: "https://me:hunter2@host/v1?sig=hunter3".to_owned(),
             api_key: Some(SecretString::from("sk-hunter4")),
+            ..Config::new("https://me:hunter2@host/v1?sig=hunter3")
         };
         assert_eq!(
             format!("{config:?}"),
-            r#"Config { base_url: "https://host/v1?…", api_key: Some("***") }"#
+            "Config { base_url: \"https://host/v1?…\", api_key: Some(\"***\"), requests_per_minute: None, \
+             tokens_per_minute: None }"
         );
         let call = Call {
             path: "/chat/completions".to_owned(),

@@ -3,6 +3,7 @@
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
 //! [`marker`] marks calls as sent, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
+mod appetite;
 mod backoff;
 mod committer;
 pub mod function;

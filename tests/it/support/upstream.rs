@@ -39,11 +39,7 @@ pub(crate) async fn simulate_faults(faults: impl IntoIterator<Item = Fault>) -> 
 
 /// A client without a key.
 pub(crate) fn client_of(base_url: String) -> Client {
-    Client::new(upstream::Config {
-        base_url,
-        api_key: None,
-    })
-    .unwrap()
+    Client::new(upstream::Config::new(base_url)).unwrap()
 }
 
 /// A call with this prompt.

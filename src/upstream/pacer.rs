@@ -1,0 +1,327 @@
+//! Waiting for one's turn: the schedules of [`pace`](super::pace), one for each model, in real time.
+//!
+//! Calls of a model stand in a queue. Only the first of it looks at the schedule, at the moment when it may go, so that
+//! whatever was learnt until then counts, and whoever leaves the queue has taken nothing.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Call,
+    asked::max_tokens,
+    pace::{Answer, Cost, Line, Reply, Room, Seconds, Sent, Settings, Step, float},
+};
+use crate::clock::{Clock, SystemClock, Timestamp};
+
+/// A turn that is further away is not waited for.
+pub(super) const NEAR: Duration = Duration::from_secs(2);
+/// So many calls of a model may wait however slow it is, for as long as a call waits at all: without them every turn
+/// of a slow one would find nobody there.
+const FEW: usize = 2;
+/// The schedule is looked at again at least this often: a limit may be raised while a call waits.
+const LOOK: Duration = Duration::from_millis(500);
+/// Calls that may wait for their first turns while nothing is known yet.
+const FIRST: usize = 64;
+/// Calls taken for a model that is held back find that out at once and make room for others.
+const PASSING: usize = 32;
+/// A model that no call asked for in so long takes no part in [`Pacer::room`].
+const IDLE: Seconds = 60.0;
+/// Calls are not put off for longer than this for want of a place: it may be free earlier than was thought.
+const PUT_OFF_MAX: Seconds = 60.0;
+/// Models remembered; beyond it those without calls are forgotten.
+const MODELS_MAX: usize = 1_024;
+
+/// The queues of all models.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    settings: Settings,
+    start: (Timestamp, Instant),
+    queues: Mutex<HashMap<String, Arc<Queue>>>,
+}
+
+/// The calls of one model.
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<State>,
+    /// Held by the first of the queue.
+    first: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    line: Line,
+    waiting: usize,
+    /// Tokens of those that wait.
+    tokens: f64,
+    used_at: Seconds,
+    /// When the next call that finds no place in the queue should come again.
+    later: Seconds,
+}
+
+/// The right to send one call. Dropped before [`Turn::go`], it is given back.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pacer: Arc<Pacer>,
+    queue: Arc<Queue>,
+    sent: Sent,
+    is_out: bool,
+}
+
+impl Pacer {
+    pub(super) fn new(settings: Settings) -> Self {
+        Pacer {
+            settings,
+            start: (SystemClock.now(), Instant::now()),
+            queues: Mutex::default(),
+        }
+    }
+
+    /// Waits until the call may be sent, as long as `patience` lasts, from which the wait is taken. Else tells when to
+    /// come again.
+    pub(super) async fn turn(
+        self: &Arc<Self>,
+        call: &Call,
+        patience: &mut Duration,
+    ) -> Result<Turn, Duration> {
+        let cost = Cost {
+            bytes: call.body.len(),
+            max_tokens: max_tokens(&call.body),
+        };
+        let begun = Instant::now();
+        let queue = self.queue(&call.model);
+        let place = queue.enter(cost, *patience, self.now())?;
+        let turn = timeout(*patience, self.first(&queue, cost)).await;
+        drop(place);
+        *patience = patience.saturating_sub(begun.elapsed());
+        turn.unwrap_or_else(|_| Err(queue.due(cost, self.now())))
+    }
+
+    /// When a call of so many tokens could be sent; now where nothing is in its way.
+    pub(super) fn earliest(&self, model: &str, tokens: f64) -> Duration {
+        let queue = self.queues.lock().get(model).cloned();
+        let now = self.now();
+        queue.map_or(Duration::ZERO, |queue| queue.state.lock().due(tokens, now))
+    }
+
+    /// How many calls may wait for their turn in all; none where any number may.
+    pub(super) fn room(&self) -> Option<usize> {
+        let now = self.now();
+        let queues = self.queues.lock();
+        let mut room = None;
+        for queue in queues.values() {
+            let state = queue.state.lock();
+            if now - state.used_at < IDLE {
+                *room.get_or_insert(0) += state.room(now)?;
+            }
+        }
+        Some(room.unwrap_or(FIRST))
+    }
+
+    /// Waits at the head of the queue.
+    async fn first(self: &Arc<Self>, queue: &Arc<Queue>, cost: Cost) -> Result<Turn, Duration> {
+        let _first = queue.first.lock().await;
+        loop {
+            let now = self.now();
+            let until = match queue.state.lock().step(cost, now) {
+                Ok(sent) => {
+                    return Ok(Turn {
+                        pacer: self.clone(),
+                        queue: queue.clone(),
+                        sent,
+                        is_out: false,
+                    });
+                }
+                Err(until) => until,
+            };
+            let wait = duration(until - now);
+            if queue.is_held(now) {
+                return Err(wait);
+            }
+            sleep(wait.min(LOOK)).await;
+        }
+    }
+
+    fn queue(&self, model: &str) -> Arc<Queue> {
+        let mut queues = self.queues.lock();
+        if let Some(queue) = queues.get(model) {
+            return queue.clone();
+        }
+        if queues.len() >= MODELS_MAX {
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1);
+        }
+        let queue = Arc::new(Queue::new(self.settings));
+        queues.insert(model.to_owned(), queue.clone());
+        queue
+    }
+
+    /// By a clock that never leaps.
+    fn now(&self) -> Seconds {
+        let (at, start) = self.start;
+        seconds(at) + start.elapsed().as_secs_f64()
+    }
+}
+
+impl Queue {
+    fn new(settings: Settings) -> Self {
+        Queue {
+            state: Mutex::new(State {
+                line: Line::new(settings),
+                waiting: 0,
+                tokens: 0.0,
+                used_at: 0.0,
+                later: 0.0,
+            }),
+            first: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Takes the last place, if its turn is near enough.
+    fn enter(
+        self: &Arc<Self>,
+        cost: Cost,
+        patience: Duration,
+        now: Seconds,
+    ) -> Result<Place, Duration> {
+        let mut state = self.state.lock();
+        state.used_at = now;
+        let tokens = state.line.tokens(cost);
+        let wait = state.due(tokens, now);
+        if state.line.is_held(now + NEAR.as_secs_f64()) {
+            return Err(wait);
+        }
+        let has_place = match state.line.pace(now) {
+            Some(rate) => state.waiting < FEW + within_a_second(rate),
+            None => true,
+        };
+        if wait > patience || !has_place {
+            return Err(state.put_off(wait, now));
+        }
+        state.waiting += 1;
+        state.tokens += tokens;
+        Ok(Place {
+            queue: self.clone(),
+            tokens,
+        })
+    }
+
+    fn due(&self, cost: Cost, now: Seconds) -> Duration {
+        let state = self.state.lock();
+        let tokens = state.line.tokens(cost);
+        state.due(tokens, now)
+    }
+
+    fn is_held(&self, now: Seconds) -> bool {
+        self.state.lock().line.is_held(now + NEAR.as_secs_f64())
+    }
+}
+
+impl State {
+    /// The turn of the first in the queue, or when to look again.
+    fn step(&mut self, cost: Cost, now: Seconds) -> Result<Sent, Seconds> {
+        let tokens = self.line.tokens(cost);
+        let mut step = self.line.step(tokens, now);
+        if step == Step::Lease {
+            step = self.line.lease_alone(tokens, 1.0, now);
+        }
+        match step {
+            Step::Go => Ok(self.line.used(cost, tokens, now)),
+            Step::Wait(until) => Err(until),
+            Step::Lease => Err(now),
+        }
+    }
+
+    /// How long a call of so many tokens would wait behind those that do.
+    fn due(&self, tokens: f64, now: Seconds) -> Duration {
+        let ahead = (float(self.waiting as u64), self.tokens);
+        duration(self.line.due(ahead, tokens, now) - now)
+    }
+
+    /// How many calls may wait; none where any number may.
+    fn room(&self, now: Seconds) -> Option<usize> {
+        if self.line.is_held(now + NEAR.as_secs_f64()) {
+            return Some(PASSING);
+        }
+        match self.line.pace(now) {
+            Some(rate) => Some(FEW + within_a_second(rate)),
+            None if self.line.is_beginning(now) => Some(FIRST),
+            None => None,
+        }
+    }
+
+    /// When a call that finds no place should come again: those before it were told an earlier time.
+    fn put_off(&mut self, wait: Duration, now: Seconds) -> Duration {
+        let each = self.line.pace(now).map_or(0.0, f64::recip);
+        let at = (now + wait.as_secs_f64()).max(self.later.min(now + PUT_OFF_MAX));
+        self.later = at + each;
+        duration(at - now)
+    }
+}
+
+/// A place in a queue.
+struct Place {
+    queue: Arc<Queue>,
+    tokens: f64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.lock();
+        state.waiting -= 1;
+        state.tokens -= self.tokens;
+    }
+}
+
+impl Turn {
+    /// The call goes out.
+    pub(super) fn go(&mut self) {
+        self.is_out = true;
+    }
+
+    /// What came back: what its headers say of calls and of tokens, and what it means.
+    pub(super) fn heard(&self, (requests, tokens): (Room, Room), answer: Answer) {
+        let reply = Reply {
+            requests,
+            tokens,
+            answer,
+        };
+        let now = self.pacer.now();
+        self.queue.state.lock().line.heard(&self.sent, &reply, now);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_out {
+            let now = self.pacer.now();
+            self.queue.state.lock().line.gave_back(&self.sent, now);
+        }
+    }
+}
+
+fn duration(seconds: Seconds) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 stay below 2^53"
+)]
+fn seconds(at: Timestamp) -> Seconds {
+    at.0 as f64 / 1_000.0
+}
+
+/// How many calls are begun at such a rate within a second.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and rates are not negative"
+)]
+fn within_a_second(rate: f64) -> usize {
+    rate.ceil() as usize
+}
+
+#[cfg(test)]
+#[path = "pacer_tests.rs"]
+mod tests;
