@@ -21,6 +21,7 @@ use super::{
     reply::{self, NoAnswer},
     request::{Endpoint, Sent, authorization, headers},
     retry_after::retry_after,
+    shared::Shared,
     taxonomy::{Observed, Phase, held_back, judge},
     transport::{Answer, exchange, http_client},
 };
@@ -70,13 +71,26 @@ impl Client {
             requests: config.requests_per_minute.map(a_second),
             tokens: config.tokens_per_minute.map(a_second),
         };
+        let mut scope = blake3::Hasher::new();
+        let key = config.api_key.as_ref().map(ExposeSecret::expose_secret);
+        scope.update(config.base_url.as_bytes()).update(b"\0");
+        scope
+            .update(key.unwrap_or_default().as_bytes())
+            .update(b"\0");
+        let pacer = Arc::new(Pacer::new(settings, scope));
         Ok(Client(Arc::new(Inner {
             http: http_client(endpoint.is_plain())?,
             endpoint,
             key: config.api_key,
             authorization,
-            pacer: Arc::new(Pacer::new(settings)),
+            pacer,
         })))
+    }
+
+    /// From now on all processes that share this keep to one schedule, as far as they use the same server and key. The
+    /// first call counts.
+    pub fn share(&self, shared: Arc<dyn Shared>) {
+        self.0.pacer.share(shared);
     }
 
     /// When a call of about so many tokens could be sent, as far as is known now; `now` where nothing is in its way.
@@ -140,6 +154,7 @@ impl Client {
                 let mut slow_down = false;
                 let result = self.read(answer, &call.model, &mut slow_down);
                 turn.heard(told, heard(&result, slow_down));
+                turn.tell().await;
                 result
             }
         }

@@ -2,8 +2,9 @@
 //!
 //! [`Client::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
 //! or a [`model::Failed`](crate::model::Failed): a failure that says what may be done about it. The way through:
-//! `client` (loop) → `pacer` (its turn, by the schedule of `pace`) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything
-//! else) → `taxonomy` (the one table of what each failure means).
+//! `client` (loop) → `pacer` (its turn, by the schedule of `pace`, which `shared` keeps for all processes) → `request`
+//! and `transport` (the send) → `rate_headers` (what it tells of limits), `reply` (a 200) or `error_body` (anything else)
+//! → `taxonomy` (the one table of what each failure means).
 
 mod asked;
 mod client;
@@ -14,6 +15,7 @@ mod rate_headers;
 mod reply;
 mod request;
 mod retry_after;
+mod shared;
 mod taxonomy;
 mod transport;
 
@@ -25,6 +27,7 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 pub use client::Client;
+pub use shared::{Shared, Slot};
 
 /// Which server to call, and as whom.
 #[derive(Clone)]

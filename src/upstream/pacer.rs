@@ -3,7 +3,11 @@
 //! Calls of a model stand in a queue. Only the first of it looks at the schedule, at the moment when it may go, so that
 //! whatever was learnt until then counts, and whoever leaves the queue has taken nothing.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -11,7 +15,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Call,
     asked::max_tokens,
-    pace::{Answer, Cost, Line, Reply, Room, Seconds, Sent, Settings, Step, float},
+    pace::{Answer, Bucket, Cost, Line, Reply, Room, Seconds, Sent, Settings, Step, float},
+    shared::{Changed, FRESH, Known, Link, Shared},
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 
@@ -22,6 +27,8 @@ pub(super) const NEAR: Duration = Duration::from_secs(2);
 const FEW: usize = 2;
 /// The schedule is looked at again at least this often: a limit may be raised while a call waits.
 const LOOK: Duration = Duration::from_millis(500);
+/// While nothing limits a model's calls, whether others have met a limit is looked up this often.
+const ASK_OTHERS: Seconds = 1.0;
 /// Calls that may wait for their first turns while nothing is known yet.
 const FIRST: usize = 64;
 /// Calls taken for a model that is held back find that out at once and make room for others.
@@ -37,6 +44,9 @@ const MODELS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Pacer {
     settings: Settings,
+    /// Tells the endpoint and the key from others, and tells nobody what they are.
+    scope: blake3::Hasher,
+    link: OnceLock<Link>,
     start: (Timestamp, Instant),
     queues: Mutex<HashMap<String, Arc<Queue>>>,
 }
@@ -47,6 +57,9 @@ struct Queue {
     state: Mutex<State>,
     /// Held by the first of the queue.
     first: tokio::sync::Mutex<()>,
+    /// What all processes go by, and where it is stored.
+    known: tokio::sync::Mutex<Known>,
+    key: String,
 }
 
 #[derive(Debug)]
@@ -70,12 +83,21 @@ pub(super) struct Turn {
 }
 
 impl Pacer {
-    pub(super) fn new(settings: Settings) -> Self {
+    /// Schedules for one endpoint and key, which `scope` has hashed.
+    pub(super) fn new(settings: Settings, scope: blake3::Hasher) -> Self {
         Pacer {
             settings,
+            scope,
+            link: OnceLock::new(),
             start: (SystemClock.now(), Instant::now()),
             queues: Mutex::default(),
         }
+    }
+
+    /// From now on the schedules are those of all processes that share this. The first wins.
+    pub(super) fn share(&self, shared: Arc<dyn Shared>) {
+        let member = rand::random();
+        let _ = self.link.set(Link { shared, member });
     }
 
     /// Waits until the call may be sent, as long as `patience` lasts, from which the wait is taken. Else tells when to
@@ -123,8 +145,7 @@ impl Pacer {
     async fn first(self: &Arc<Self>, queue: &Arc<Queue>, cost: Cost) -> Result<Turn, Duration> {
         let _first = queue.first.lock().await;
         loop {
-            let now = self.now();
-            let until = match queue.state.lock().step(cost, now) {
+            let until = match self.step(queue, cost).await {
                 Ok(sent) => {
                     return Ok(Turn {
                         pacer: self.clone(),
@@ -135,11 +156,86 @@ impl Pacer {
                 }
                 Err(until) => until,
             };
+            let now = self.now();
             let wait = duration(until - now);
             if queue.is_held(now) {
                 return Err(wait);
             }
             sleep(wait.min(LOOK)).await;
+        }
+    }
+
+    /// The turn of the first in the queue, or when to look again.
+    async fn step(&self, queue: &Queue, cost: Cost) -> Result<Sent, Seconds> {
+        let Some(link) = self.link.get() else {
+            return queue.state.lock().step_alone(cost, 1.0, self.now());
+        };
+        self.look(link, queue).await;
+        let step = queue.state.lock().step(cost, self.now());
+        match step {
+            Some(step) => step,
+            None => self.lease(link, queue, cost).await,
+        }
+    }
+
+    /// Looks whether others have met a limit: before a turn that was taken some time ago is used, and now and then while
+    /// nothing limits the calls.
+    async fn look(&self, link: &Link, queue: &Queue) {
+        let now = self.now();
+        let age = match queue.state.lock().line.pace(now) {
+            Some(_) => FRESH,
+            None => ASK_OTHERS,
+        };
+        let mut known = queue.known.lock().await;
+        if known.is_older(age, now) && link.read(&queue.key, &mut known, now).await {
+            let mut state = queue.state.lock();
+            if let Some(stored) = known.stored() {
+                state.line.tell(stored, now);
+            }
+        }
+    }
+
+    /// Takes turns from the schedule of all.
+    async fn lease(&self, link: &Link, queue: &Queue, cost: Cost) -> Result<Sent, Seconds> {
+        let mut known = queue.known.lock().await;
+        let take = |stored: Option<Bucket>| {
+            let mut state = queue.state.lock();
+            let stored = stored.unwrap_or_else(|| state.line.bucket().clone());
+            let (tokens, waiting) = (state.line.tokens(cost), state.waiting as u64);
+            let waiting = (float(waiting), state.tokens);
+            state.line.lease_shared(stored, tokens, waiting, self.now())
+        };
+        let changed = link
+            .change(&queue.key, &mut known, || self.now(), take)
+            .await;
+        let (mut state, now) = (queue.state.lock(), self.now());
+        match changed {
+            Changed::Done(bucket, block) => {
+                state.line.told(bucket, Some(block), now);
+                Err(now)
+            }
+            Changed::Refused(until) => Err(until),
+            Changed::Away => state.step_alone(cost, known.share(), now),
+        }
+    }
+
+    /// Tells the others what they should know at once.
+    async fn tell(&self, queue: &Queue) {
+        let Some(link) = self.link.get() else { return };
+        if !queue.state.lock().line.has_urgent_news() {
+            return;
+        }
+        let mut known = queue.known.lock().await;
+        let tell = |stored: Option<Bucket>| {
+            let mut state = queue.state.lock();
+            let stored = stored.unwrap_or_else(|| state.line.bucket().clone());
+            Ok::<_, ()>((state.line.tell(stored, self.now()), ()))
+        };
+        let changed = link
+            .change(&queue.key, &mut known, || self.now(), tell)
+            .await;
+        if let Changed::Done(bucket, ()) = changed {
+            queue.state.lock().line.told(bucket, None, self.now());
         }
     }
 
@@ -151,21 +247,27 @@ impl Pacer {
         if queues.len() >= MODELS_MAX {
             queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         }
-        let queue = Arc::new(Queue::new(self.settings));
+        let key = self.scope.clone().update(model.as_bytes()).finalize();
+        let queue = Arc::new(Queue::new(self.settings, format!("pace:{}", key.to_hex())));
         queues.insert(model.to_owned(), queue.clone());
         queue
     }
 
-    /// By a clock that never leaps.
+    /// By a clock that never leaps, or that of all.
     fn now(&self) -> Seconds {
+        if let Some(link) = self.link.get() {
+            return seconds(link.now());
+        }
         let (at, start) = self.start;
         seconds(at) + start.elapsed().as_secs_f64()
     }
 }
 
 impl Queue {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: Settings, key: String) -> Self {
         Queue {
+            key,
+            known: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 line: Line::new(settings),
                 waiting: 0,
@@ -218,17 +320,34 @@ impl Queue {
 }
 
 impl State {
-    /// The turn of the first in the queue, or when to look again.
-    fn step(&mut self, cost: Cost, now: Seconds) -> Result<Sent, Seconds> {
+    /// The turn of the first in the queue, or when to look again; none when it takes turns from the schedule to know.
+    fn step(&mut self, cost: Cost, now: Seconds) -> Option<Result<Sent, Seconds>> {
+        let tokens = self.line.tokens(cost);
+        let step = self.line.step(tokens, now);
+        self.done(step, cost, tokens, now)
+    }
+
+    /// As [`State::step`], where this process has a share of the rate to itself.
+    fn step_alone(&mut self, cost: Cost, share: f64, now: Seconds) -> Result<Sent, Seconds> {
         let tokens = self.line.tokens(cost);
         let mut step = self.line.step(tokens, now);
         if step == Step::Lease {
-            step = self.line.lease_alone(tokens, 1.0, now);
+            step = self.line.lease_alone(tokens, share, now);
         }
+        self.done(step, cost, tokens, now).unwrap_or(Err(now))
+    }
+
+    fn done(
+        &mut self,
+        step: Step,
+        cost: Cost,
+        tokens: f64,
+        now: Seconds,
+    ) -> Option<Result<Sent, Seconds>> {
         match step {
-            Step::Go => Ok(self.line.used(cost, tokens, now)),
-            Step::Wait(until) => Err(until),
-            Step::Lease => Err(now),
+            Step::Go => Some(Ok(self.line.used(cost, tokens, now))),
+            Step::Wait(until) => Some(Err(until)),
+            Step::Lease => None,
         }
     }
 
@@ -288,6 +407,11 @@ impl Turn {
         };
         let now = self.pacer.now();
         self.queue.state.lock().line.heard(&self.sent, &reply, now);
+    }
+
+    /// Lets other processes know of a 429.
+    pub(super) async fn tell(&self) {
+        self.pacer.tell(&self.queue).await;
     }
 }
 

@@ -17,11 +17,16 @@ fn call(model: &str) -> Call {
     }
 }
 
-fn pacer() -> Arc<Pacer> {
-    Arc::new(Pacer::new(Settings {
-        requests: Some(RATE / 0.995),
+fn limited_to(requests: Option<f64>) -> Arc<Pacer> {
+    let settings = Settings {
+        requests,
         tokens: None,
-    }))
+    };
+    Arc::new(Pacer::new(settings, blake3::Hasher::new()))
+}
+
+fn pacer() -> Arc<Pacer> {
+    limited_to(Some(RATE / 0.995))
 }
 
 /// Sends a call when its turn comes; tells how long that took, or after how long to come again.
@@ -136,7 +141,7 @@ async fn room_is_a_second_of_the_rate_and_any_where_nothing_limits() {
     send(&pacer).await.unwrap();
     assert_eq!(pacer.room(), Some(FEW + 10));
 
-    let free = Arc::new(Pacer::new(Settings::default()));
+    let free = limited_to(None);
     for _ in 0..600 {
         let mut patience = Duration::from_secs(30);
         let mut turn = free.turn(&call("m"), &mut patience).await.unwrap();
@@ -148,10 +153,7 @@ async fn room_is_a_second_of_the_rate_and_any_where_nothing_limits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_model_has_somebody_waiting_for_its_turn() {
-    let pacer = Arc::new(Pacer::new(Settings {
-        requests: Some(0.1),
-        tokens: None,
-    }));
+    let pacer = limited_to(Some(0.1));
     send(&pacer).await.unwrap();
     let second = send(&pacer).await.unwrap();
     assert!((9.0..11.0).contains(&second.as_secs_f64()), "{second:?}");

@@ -13,6 +13,7 @@ mod keeper;
 mod lane;
 mod marker;
 mod pool;
+mod quota;
 mod reaper;
 mod runner;
 
@@ -82,6 +83,7 @@ impl Worker {
             marker::run(store.clone(), held.clone(), config.lease, asked)
         });
         let marker = marker::Marker::new(asks);
+        upstream.share(Arc::new(quota::Quota(store.clone())));
         let runner = runner::Runner::new(store.clone(), upstream, functions, marker, id);
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
         loops.spawn(keeper::run(

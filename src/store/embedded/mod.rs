@@ -42,7 +42,7 @@ use crate::{
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-        Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+        Listing, Log, Lookup, Renewal, Slot, Stats, Store, Submission, Swap, Verdict, slot::Slots,
     },
 };
 
@@ -93,6 +93,8 @@ pub struct EmbeddedStore {
     changes: broadcast::Sender<Change>,
     health: Arc<Health>,
     progress: Progress,
+    /// In memory: one process serves a directory, so it has nobody to agree with.
+    slots: Slots,
     /// None once closed.
     open: RwLock<Option<Open>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -151,6 +153,7 @@ impl EmbeddedStore {
             changes,
             health,
             progress,
+            slots: Slots::default(),
             open: RwLock::new(Some(Open { disk, requests })),
             writer: Mutex::new(Some(writer)),
         })
@@ -314,6 +317,11 @@ impl Store for EmbeddedStore {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.ask(Machine::sweep).await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.opened()?;
+        Ok(self.slots.swap(swap, self.now()))
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -29,6 +29,7 @@ mod router;
 mod script;
 mod sentinel;
 mod server;
+mod slot;
 mod submit;
 mod view;
 
@@ -62,7 +63,7 @@ use self::{
 };
 use super::{
     Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-    Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+    Listing, Log, Lookup, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -353,6 +354,10 @@ impl Store for RedisStore {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.forget_expired().await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.swap_slot(swap).await
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -41,10 +41,11 @@ pub(super) enum Script {
     Stats,
     Epoch,
     Ready,
+    Swap,
 }
 
 impl Script {
-    const ALL: [Script; 12] = [
+    const ALL: [Script; 13] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
@@ -57,6 +58,7 @@ impl Script {
         Script::Stats,
         Script::Epoch,
         Script::Ready,
+        Script::Swap,
     ];
 
     fn body(self) -> &'static str {
@@ -73,6 +75,7 @@ impl Script {
             Script::Stats => include_str!("scripts/stats.lua"),
             Script::Epoch => include_str!("scripts/epoch.lua"),
             Script::Ready => include_str!("scripts/ready.lua"),
+            Script::Swap => include_str!("scripts/swap.lua"),
         }
     }
 

@@ -11,7 +11,10 @@ use super::{
     meter::{Meter, Ramp},
 };
 
-/// Turns are taken from the shared schedule for so long at a time.
+/// Turns of the shared schedule are taken so long before: whoever asks first has the next one, and nobody who comes at
+/// just the right moment goes before those who wait.
+const AHEAD: Seconds = 2.0;
+/// Turns are taken for so long at a time.
 const BLOCK: Seconds = 0.1;
 /// Turns that were not used for so long are lost.
 const STALE: Seconds = 1.0;
@@ -216,8 +219,8 @@ impl Line {
         }
         let mut bucket = self.tell(stored, now);
         let due = bucket.due(&self.settings, (0.0, 0.0), next, now);
-        if due > now {
-            return Err(due);
+        if due > now + AHEAD {
+            return Err(due - AHEAD);
         }
         let rates = bucket.rates(&self.settings, now);
         let some = |rate: Option<f64>, all: f64| rate.map_or(all, |rate| all.min(rate * BLOCK));
@@ -245,9 +248,14 @@ impl Line {
         self.block = block.or(self.block);
     }
 
+    /// The schedule as this process knows it.
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
     /// There is something that the others should know at once: a 429.
     pub(crate) fn has_urgent_news(&self) -> bool {
-        self.news.throttled.is_some()
+        self.news.throttled.or(self.telling.throttled).is_some()
     }
 
     /// The next call uses its turn.

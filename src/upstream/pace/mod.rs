@@ -12,8 +12,8 @@ mod estimate;
 mod line;
 mod meter;
 
-pub(super) use bucket::{Bucket, News};
-pub(super) use control::{Rates, Settings};
+pub(super) use bucket::Bucket;
+pub(super) use control::Settings;
 pub(super) use line::{Answer, Cost, Line, Reply, Room, Sent, Step};
 
 /// An instant or a length of time.

@@ -239,6 +239,9 @@ fn run(case: Case) -> Log {
             continue;
         }
         let tokens = process.line.tokens(process.next);
+        if !alone {
+            process.line.tell(stored.clone(), now);
+        }
         let mut step = process.line.step(tokens, now);
         if step == Step::Lease && alone {
             step = process.line.lease_alone(tokens, 1.0, now);

@@ -15,7 +15,7 @@ use tidings::{
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-        Renewal, Stats, Store, Submission, Verdict,
+        Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -161,6 +161,10 @@ impl Store for Failover {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.present().sweep().await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.present().swap(swap).await
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -9,7 +9,7 @@ use tidings::{
     model::{Batch, BatchId, Cause, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-        Renewal, Stats, Store, Submission, Verdict,
+        Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -138,6 +138,11 @@ impl Store for Link {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.call("sweep", |model| at_once(model.sweep())).await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.call("swap", |model| at_once(model.swap(swap.clone())))
+            .await
     }
 
     async fn stats(&self) -> Result<Stats, Error> {
