@@ -11,6 +11,7 @@ mod client;
 mod error_body;
 mod pace;
 mod pacer;
+mod queue;
 mod rate_headers;
 mod reply;
 mod request;

@@ -15,28 +15,18 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Call,
     asked::max_tokens,
-    pace::{Answer, Bucket, Cost, Line, Reply, Room, Seconds, Sent, Settings, Step, float},
-    shared::{Changed, FRESH, Known, Link, Shared},
+    pace::{Answer, Bucket, Cost, Reply, Room, Seconds, Sent, Settings, float},
+    queue::{FEW, FIRST, Queue, duration, within_a_second},
+    shared::{Changed, FRESH, Link, Shared},
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
 
-/// A turn that is further away is not waited for.
-pub(super) const NEAR: Duration = Duration::from_secs(2);
-/// So many calls of a model may wait however slow it is, for as long as a call waits at all: without them every turn
-/// of a slow one would find nobody there.
-const FEW: usize = 2;
 /// The schedule is looked at again at least this often: a limit may be raised while a call waits.
 const LOOK: Duration = Duration::from_millis(500);
 /// While nothing limits a model's calls, whether others have met a limit is looked up this often.
 const ASK_OTHERS: Seconds = 1.0;
-/// Calls that may wait for their first turns while nothing is known yet.
-const FIRST: usize = 64;
-/// Calls taken for a model that is held back find that out at once and make room for others.
-const PASSING: usize = 32;
 /// A model that no call asked for in so long takes no part in [`Pacer::room`].
 const IDLE: Seconds = 60.0;
-/// Calls are not put off for longer than this for want of a place: it may be free earlier than was thought.
-const PUT_OFF_MAX: Seconds = 60.0;
 /// Models remembered; beyond it those without calls are forgotten.
 const MODELS_MAX: usize = 1_024;
 
@@ -49,28 +39,6 @@ pub(super) struct Pacer {
     link: OnceLock<Link>,
     start: (Timestamp, Instant),
     queues: Mutex<HashMap<String, Arc<Queue>>>,
-}
-
-/// The calls of one model.
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    /// Held by the first of the queue.
-    first: tokio::sync::Mutex<()>,
-    /// What all processes go by, and where it is stored.
-    known: tokio::sync::Mutex<Known>,
-    key: String,
-}
-
-#[derive(Debug)]
-struct State {
-    line: Line,
-    waiting: usize,
-    /// Tokens of those that wait.
-    tokens: f64,
-    used_at: Seconds,
-    /// When the next call that finds no place in the queue should come again.
-    later: Seconds,
 }
 
 /// The right to send one call. Dropped before [`Turn::go`], it is given back.
@@ -138,7 +106,8 @@ impl Pacer {
                 *room.get_or_insert(0) += state.room(now)?;
             }
         }
-        Some(room.unwrap_or(FIRST))
+        let configured = self.settings.requests;
+        Some(room.unwrap_or_else(|| configured.map_or(FIRST, |rate| FEW + within_a_second(rate))))
     }
 
     /// Waits at the head of the queue.
@@ -263,135 +232,6 @@ impl Pacer {
     }
 }
 
-impl Queue {
-    fn new(settings: Settings, key: String) -> Self {
-        Queue {
-            key,
-            known: tokio::sync::Mutex::default(),
-            state: Mutex::new(State {
-                line: Line::new(settings),
-                waiting: 0,
-                tokens: 0.0,
-                used_at: 0.0,
-                later: 0.0,
-            }),
-            first: tokio::sync::Mutex::default(),
-        }
-    }
-
-    /// Takes the last place, if its turn is near enough.
-    fn enter(
-        self: &Arc<Self>,
-        cost: Cost,
-        patience: Duration,
-        now: Seconds,
-    ) -> Result<Place, Duration> {
-        let mut state = self.state.lock();
-        state.used_at = now;
-        let tokens = state.line.tokens(cost);
-        let wait = state.due(tokens, now);
-        if state.line.is_held(now + NEAR.as_secs_f64()) {
-            return Err(wait);
-        }
-        let has_place = match state.line.pace(now) {
-            Some(rate) => state.waiting < FEW + within_a_second(rate),
-            None => true,
-        };
-        if wait > patience || !has_place {
-            return Err(state.put_off(wait, now));
-        }
-        state.waiting += 1;
-        state.tokens += tokens;
-        Ok(Place {
-            queue: self.clone(),
-            tokens,
-        })
-    }
-
-    fn due(&self, cost: Cost, now: Seconds) -> Duration {
-        let state = self.state.lock();
-        let tokens = state.line.tokens(cost);
-        state.due(tokens, now)
-    }
-
-    fn is_held(&self, now: Seconds) -> bool {
-        self.state.lock().line.is_held(now + NEAR.as_secs_f64())
-    }
-}
-
-impl State {
-    /// The turn of the first in the queue, or when to look again; none when it takes turns from the schedule to know.
-    fn step(&mut self, cost: Cost, now: Seconds) -> Option<Result<Sent, Seconds>> {
-        let tokens = self.line.tokens(cost);
-        let step = self.line.step(tokens, now);
-        self.done(step, cost, tokens, now)
-    }
-
-    /// As [`State::step`], where this process has a share of the rate to itself.
-    fn step_alone(&mut self, cost: Cost, share: f64, now: Seconds) -> Result<Sent, Seconds> {
-        let tokens = self.line.tokens(cost);
-        let mut step = self.line.step(tokens, now);
-        if step == Step::Lease {
-            step = self.line.lease_alone(tokens, share, now);
-        }
-        self.done(step, cost, tokens, now).unwrap_or(Err(now))
-    }
-
-    fn done(
-        &mut self,
-        step: Step,
-        cost: Cost,
-        tokens: f64,
-        now: Seconds,
-    ) -> Option<Result<Sent, Seconds>> {
-        match step {
-            Step::Go => Some(Ok(self.line.used(cost, tokens, now))),
-            Step::Wait(until) => Some(Err(until)),
-            Step::Lease => None,
-        }
-    }
-
-    /// How long a call of so many tokens would wait behind those that do.
-    fn due(&self, tokens: f64, now: Seconds) -> Duration {
-        let ahead = (float(self.waiting as u64), self.tokens);
-        duration(self.line.due(ahead, tokens, now) - now)
-    }
-
-    /// How many calls may wait; none where any number may.
-    fn room(&self, now: Seconds) -> Option<usize> {
-        if self.line.is_held(now + NEAR.as_secs_f64()) {
-            return Some(PASSING);
-        }
-        match self.line.pace(now) {
-            Some(rate) => Some(FEW + within_a_second(rate)),
-            None if self.line.is_beginning(now) => Some(FIRST),
-            None => None,
-        }
-    }
-
-    /// When a call that finds no place should come again: those before it were told an earlier time.
-    fn put_off(&mut self, wait: Duration, now: Seconds) -> Duration {
-        let each = self.line.pace(now).map_or(0.0, f64::recip);
-        let at = (now + wait.as_secs_f64()).max(self.later.min(now + PUT_OFF_MAX));
-        self.later = at + each;
-        duration(at - now)
-    }
-}
-
-/// A place in a queue.
-struct Place {
-    queue: Arc<Queue>,
-    tokens: f64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        state.waiting -= 1;
-        state.tokens -= self.tokens;
-    }
-}
-
 impl Turn {
     /// The call goes out.
     pub(super) fn go(&mut self) {
@@ -424,26 +264,12 @@ impl Drop for Turn {
     }
 }
 
-fn duration(seconds: Seconds) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
-}
-
 #[expect(
     clippy::cast_precision_loss,
     reason = "milliseconds since 1970 stay below 2^53"
 )]
 fn seconds(at: Timestamp) -> Seconds {
     at.0 as f64 / 1_000.0
-}
-
-/// How many calls are begun at such a rate within a second.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the cast saturates, and rates are not negative"
-)]
-fn within_a_second(rate: f64) -> usize {
-    rate.ceil() as usize
 }
 
 #[cfg(test)]

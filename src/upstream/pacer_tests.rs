@@ -137,11 +137,12 @@ async fn a_long_wait_is_told_at_once_to_all_calls_of_that_model_and_to_no_other(
 #[tokio::test(start_paused = true)]
 async fn room_is_a_second_of_the_rate_and_any_where_nothing_limits() {
     let pacer = pacer();
-    assert_eq!(pacer.room(), Some(FIRST));
+    assert_eq!(pacer.room(), Some(FEW + 11));
     send(&pacer).await.unwrap();
     assert_eq!(pacer.room(), Some(FEW + 10));
 
     let free = limited_to(None);
+    assert_eq!(free.room(), Some(FIRST));
     for _ in 0..600 {
         let mut patience = Duration::from_secs(30);
         let mut turn = free.turn(&call("m"), &mut patience).await.unwrap();

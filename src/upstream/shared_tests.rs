@@ -190,7 +190,7 @@ async fn while_the_store_is_away_each_process_keeps_to_its_share() {
 async fn a_model_without_calls_costs_the_store_nothing() {
     let memory = Memory::new();
     let pacer = process(&memory, Some(RATE));
-    sent(&[pacer.clone()], 5).await;
+    sent(std::slice::from_ref(&pacer), 5).await;
     let before = memory.swaps.load(Ordering::SeqCst);
     sleep(Duration::from_secs(600)).await;
     assert_eq!(memory.swaps.load(Ordering::SeqCst), before);

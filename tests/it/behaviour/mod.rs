@@ -10,6 +10,7 @@ mod main_job;
 mod options;
 mod outcome;
 mod overload;
+mod pace;
 mod parked;
 mod queue;
 mod replicas;
