@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU64,
     path::Path,
 };
 
@@ -14,7 +15,7 @@ use super::{
     fault::{Faults, suggestion},
     key::{self, Key},
     layers::{Layers, Origin},
-    upstream::base_url,
+    upstream::{base_url, limit},
     value::{self, shown},
 };
 use crate::upstream::{Endpoint, Models, Style};
@@ -22,11 +23,13 @@ use crate::upstream::{Endpoint, Models, Style};
 /// Where they stand in the file.
 pub(super) const LIST: &str = "upstream.endpoints";
 /// What may stand in one of them.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 9] = [
     "name",
     "url",
     "api_key_file",
     "api_key_env",
+    "requests_per_minute",
+    "tokens_per_minute",
     "style",
     "price",
     "models",
@@ -88,6 +91,15 @@ fn refuse_single(layers: &Layers, list: &Value, faults: &mut Faults) {
         let message = format!("says the same as [[{LIST}]] does; leave one of them out");
         faults.add(origin, message);
     }
+    let limits = [
+        &key::UPSTREAM_REQUESTS_PER_MINUTE,
+        &key::UPSTREAM_TOKENS_PER_MINUTE,
+    ];
+    for origin in limits.into_iter().filter_map(said) {
+        let message =
+            format!("holds for no endpoint; write it into those of [[{LIST}]] that it is for");
+        faults.add(origin, message);
+    }
     let is_said = layers.variable(API_KEY).is_some_and(|key| !key.is_empty());
     if is_said && !list.to_string().contains(API_KEY) {
         faults.add(
@@ -113,6 +125,8 @@ impl Entry<'_, '_> {
         let name = self.name();
         let url = self.url();
         let keys = self.keys();
+        let requests_per_minute = self.limit("requests_per_minute");
+        let tokens_per_minute = self.limit("tokens_per_minute");
         let style = self.style();
         let price = self.price();
         let models = self.models();
@@ -120,6 +134,8 @@ impl Entry<'_, '_> {
             name: name?,
             base_url: url?,
             keys: keys?,
+            requests_per_minute: requests_per_minute?,
+            tokens_per_minute: tokens_per_minute?,
             style: style?,
             price: price?,
             models: models?,
@@ -165,6 +181,15 @@ impl Entry<'_, '_> {
             return None;
         }
         self.text("url", None, base_url)
+    }
+
+    /// A number or `auto`.
+    fn limit(&mut self, field: &str) -> Option<Option<NonZeroU64>> {
+        if let Some(Value::Integer(number)) = self.table.get(field) {
+            let read = limit(&number.to_string());
+            return read.map_err(|message| self.fault(field, message)).ok();
+        }
+        self.text(field, Some("auto"), limit)
     }
 
     fn style(&mut self) -> Option<Style> {

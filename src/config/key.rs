@@ -79,6 +79,10 @@ keys! {
         flag: Some("--upstream-api-key-file"),
         default: None,
     };
+    /// Calls of one model a minute that the key may make.
+    UPSTREAM_REQUESTS_PER_MINUTE = file_only("upstream.requests_per_minute", "auto");
+    /// Tokens of one model a minute that the key may use.
+    UPSTREAM_TOKENS_PER_MINUTE = file_only("upstream.tokens_per_minute", "auto");
     /// Model of a task that names none.
     MODEL = everywhere("model", "TIDINGS_MODEL", "--model", "gpt-4o-mini");
     /// Ceiling of upstream calls in flight.

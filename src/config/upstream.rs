@@ -1,17 +1,41 @@
 //! Whom to ask: the OpenAI-compatible server.
 
+use std::num::NonZeroU64;
+
 use reqwest::Url;
 
-use super::{Config, api_key, endpoint::LIST, fault::Faults, key, layers::Layers};
+use super::{Config, api_key, endpoint::LIST, fault::Faults, key, layers::Layers, value};
 use crate::upstream::{Config as UpstreamConfig, Endpoint, Models};
+
+/// The highest limit a minute; whoever has more is not limited.
+const MAX_PER_MINUTE: u64 = 1_000_000_000_000;
 
 pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<UpstreamConfig> {
     let base_url = layers.read(&key::UPSTREAM_URL, faults, base_url);
     let api_key = api_key::read(layers, faults);
+    let requests_per_minute = layers.read(&key::UPSTREAM_REQUESTS_PER_MINUTE, faults, limit);
+    let tokens_per_minute = layers.read(&key::UPSTREAM_TOKENS_PER_MINUTE, faults, limit);
     Some(UpstreamConfig {
         base_url: base_url?,
         api_key: api_key?,
+        requests_per_minute: requests_per_minute?,
+        tokens_per_minute: tokens_per_minute?,
     })
+}
+
+/// A limit a minute; none for `auto`.
+pub(super) fn limit(text: &str) -> Result<Option<NonZeroU64>, String> {
+    match text {
+        "auto" => Ok(None),
+        number => value::number(number, 1, MAX_PER_MINUTE)
+            .map(NonZeroU64::new)
+            .map_err(|message| format!("{message}, and not auto")),
+    }
+}
+
+/// A limit as it is written.
+fn shown_limit(limit: Option<NonZeroU64>) -> String {
+    limit.map_or_else(|| "auto".to_owned(), |limit| limit.to_string())
 }
 
 /// Never quotes the value: people put keys into URLs.
@@ -58,6 +82,14 @@ impl Config {
             return vec![
                 (key::UPSTREAM_URL.path, self.upstream.shown_url()),
                 ("upstream.api_key", shown_key(&self.upstream).to_owned()),
+                (
+                    key::UPSTREAM_REQUESTS_PER_MINUTE.path,
+                    shown_limit(self.upstream.requests_per_minute),
+                ),
+                (
+                    key::UPSTREAM_TOKENS_PER_MINUTE.path,
+                    shown_limit(self.upstream.tokens_per_minute),
+                ),
             ];
         }
         let endpoints: Vec<String> = self.endpoints.iter().map(shown_endpoint).collect();
@@ -65,7 +97,8 @@ impl Config {
     }
 }
 
-/// An endpoint without its keys: `eu https://eu/v1 (azure, 2 keys, price 1, models gpt-4o = mine)`.
+/// An endpoint without its keys: `eu https://eu/v1 (azure, 2 keys, requests_per_minute 600, tokens_per_minute auto,
+/// price 1, models gpt-4o = mine)`.
 fn shown_endpoint(endpoint: &Endpoint) -> String {
     let keys = match endpoint.keys.len() {
         0 => "no key".to_owned(),
@@ -84,10 +117,12 @@ fn shown_endpoint(endpoint: &Endpoint) -> String {
         }
     };
     format!(
-        "{} {} ({}, {keys}, price {}, {models})",
+        "{} {} ({}, {keys}, requests_per_minute {}, tokens_per_minute {}, price {}, {models})",
         endpoint.name,
         endpoint.shown_url(),
         endpoint.style.word(),
+        shown_limit(endpoint.requests_per_minute),
+        shown_limit(endpoint.tokens_per_minute),
         endpoint.price,
     )
 }

@@ -8,6 +8,7 @@ pub mod embedded;
 pub mod output;
 pub mod record;
 pub mod redis;
+pub mod slot;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,6 +23,7 @@ use crate::{
 pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
+pub use slot::{Slot, Swap};
 
 /// How long an idempotency key answers with what it first made.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -51,6 +53,9 @@ pub const AGING_INTERVAL: u64 = 16;
 ///    were not lost keep their revisions, and the fences of their workers hold.
 /// 10. **Output is progress, not a promise.** It belongs to one attempt, the next begins with none, and nobody reads it
 ///     once the task has moved. A store may lose it before, from its end; never does one attempt's text join another's.
+/// 11. **Of many swaps of one version one is made**, and the others are told what it left. No two writes of a key have the
+///     same version, even when its value was lost or its time was over in between. A value may be lost at any time: it is
+///     what processes agree on for now, such as how fast they call, and never a task's state.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store is.
@@ -115,6 +120,10 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Removes what is past its retention, a bounded amount a call. Answers how much it removed.
     async fn sweep(&self) -> Result<usize, Error>;
+
+    /// Writes a small value that processes agree on, unless its key was written since it was read. Answers what is kept
+    /// then.
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error>;
 
     /// Counts what is stored; fails when the store is away.
     async fn stats(&self) -> Result<Stats, Error>;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::client::throttled;
+use super::{client::throttled, taxonomy::is_held_back};
 use crate::model::{ErrorCode, Failed, Recourse};
 
 /// A longer pause sets the route aside; a shorter one holds it back like any rate limit.
@@ -44,7 +44,7 @@ impl Reason {
             (ErrorCode::ModelNotFound, _) => Some(Reason::Model),
             // A call that was not sent was told nothing by the upstream.
             _ => throttled(failed)
-                .filter(|told| *told > LONGEST_PAUSE && failed.failure.http_status != 0)
+                .filter(|told| *told > LONGEST_PAUSE && !is_held_back(failed))
                 .map(Reason::Pause),
         }
     }
@@ -125,6 +125,12 @@ impl Marks {
     pub(super) fn find(&self, route: usize, work: Work<'_>) -> Option<&Mark> {
         let mut marks = self.of.get(work.model)?.iter();
         marks.find(|mark| mark.route == route && mark.path == work.path)
+    }
+
+    /// Whether anything at all is held against a route for a model, even if it is time to try it again.
+    pub(super) fn holds(&self, route: usize, model: &str) -> bool {
+        let mut marks = self.of.get(model).into_iter().flatten();
+        marks.any(|mark| mark.route == route)
     }
 
     /// A call tries a route that is on trial: the others wait for what becomes of it.

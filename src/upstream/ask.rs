@@ -15,9 +15,20 @@ struct Says {
     stream_options: Option<IgnoredAny>,
 }
 
+/// What to send of a body: where it is to ask for a stream, so that it does, and what to send where a server refuses what
+/// was added to ask for the usage as well.
+pub(super) fn bodies(body: &Bytes, stream: bool) -> (Bytes, Option<Bytes>) {
+    if !stream {
+        return (body.clone(), None);
+    }
+    let (full, plain) = (streamed(body, true), streamed(body, false));
+    let differs = plain != full;
+    (full, differs.then_some(plain))
+}
+
 /// The body, asking for a stream and, `with_usage`, for the usage at its end. One that says itself how it wants to be
 /// answered stays as it is.
-pub(super) fn streamed(body: &Bytes, with_usage: bool) -> Bytes {
+fn streamed(body: &Bytes, with_usage: bool) -> Bytes {
     let Ok(says) = serde_json::from_slice::<Says>(body) else {
         return body.clone();
     };

@@ -13,7 +13,7 @@ use super::{
     aside::{Marks, Reason, Standing, Work},
     breaker::{Breaker, Health, Permit},
     client::throttled,
-    taxonomy::held_back,
+    taxonomy::{held_back, is_held_back},
 };
 use crate::model::{Budget, ErrorCode, Failed, Outcome, Recourse, Wait};
 
@@ -45,7 +45,7 @@ pub(super) struct Asking<'a> {
 pub(super) struct Candidate {
     /// Which one.
     pub(super) route: usize,
-    /// How long its rate limit holds the model back.
+    /// How long the call would wait there for its turn.
     pub(super) opens_in: Duration,
 }
 
@@ -128,7 +128,7 @@ impl Board {
         let Some(best) = offers.first() else {
             return Pick::Nowhere;
         };
-        let (route, opens_in) = (best.route, best.gate);
+        let (route, opens_in) = (best.route, best.turn);
         let Some(permit) = self
             .breaker(route, asking.work.model)
             .and_then(|breaker| breaker.admit(now))
@@ -179,10 +179,10 @@ impl Board {
         }
         let next = match failed.failure.code {
             ErrorCode::UpstreamUnreachable | ErrorCode::UpstreamOverloaded => Next::Elsewhere,
-            _ if throttled(failed).is_none() => Next::Done,
-            // It was not sent: there is no room for it within the time that it can wait.
-            _ if failed.failure.http_status == 0 => Next::Elsewhere,
-            _ => Next::Throttled,
+            // There is no turn for it within the time that it can wait.
+            _ if is_held_back(failed) => Next::Elsewhere,
+            _ if throttled(failed).is_some() => Next::Throttled,
+            _ => Next::Done,
         };
         (next, news)
     }
@@ -223,40 +223,53 @@ impl Board {
         })
     }
 
+    /// Whether a route gets all the calls of a model that it can take: it is not set aside, and its endpoint does not keep
+    /// failing.
+    pub(super) fn is_well(&self, route: usize, model: &str) -> bool {
+        let endpoint = self.seats[route].endpoint;
+        let breaker = self.breakers.get(model).and_then(|of| of.get(endpoint));
+        breaker.is_none_or(Breaker::is_closed) && !self.marks.holds(route, model)
+    }
+
     /// How many models' calls an endpoint's breakers hold back.
     pub(super) fn open_breakers(&self, endpoint: usize) -> usize {
         let breakers = self.breakers.values().filter_map(|of| of.get(endpoint));
         breakers.filter(|breaker| !breaker.is_closed()).count()
     }
 
-    /// The routes that this call may be sent to. Those set aside before it began come in only when there is no other.
+    /// The routes that this call may be sent to. Those set aside before it began come in only when there is no other, not
+    /// even one to come back to.
     fn offers(
         &mut self,
         asking: &Asking<'_>,
         candidates: &[Candidate],
         now: Instant,
     ) -> Vec<Offer> {
-        let (mut offers, mut aside, mut is_paused) = (Vec::new(), Vec::new(), false);
+        let (mut offers, mut aside, mut opens_later) = (Vec::new(), Vec::new(), false);
         for candidate in candidates {
             let route = candidate.route;
             let breaker = self.breaker(route, asking.work.model);
             let opens_at = breaker.map_or(now, |breaker| breaker.opens_at(now));
             let offer = Offer {
                 route,
-                gate: candidate.opens_in,
+                turn: candidate.opens_in,
                 breaker: opens_at.saturating_duration_since(now),
             };
-            let is_refused = asking.refused.iter().any(|(refused, _)| *refused == route);
+            let mut refused = asking.refused.iter();
+            let refused = refused.find(|(refused, _)| *refused == route);
             match self.marks.standing(route, asking.work, now) {
-                Standing::Paused => is_paused = true,
-                _ if is_refused => {}
+                Standing::Paused => opens_later = true,
+                Standing::Free if refused.is_some_and(|(_, failed)| is_held_back(failed)) => {
+                    opens_later = true;
+                }
+                _ if refused.is_some() => {}
                 Standing::Free | Standing::OnTrial => offers.push(offer),
                 // What was said while the call looked for a route is said to it as well.
                 Standing::Aside(since) if since < asking.began => aside.push(offer),
                 Standing::Aside(_) => {}
             }
         }
-        if offers.is_empty() && !is_paused {
+        if offers.is_empty() && !opens_later {
             return aside;
         }
         offers
@@ -296,13 +309,13 @@ impl Board {
 #[derive(Clone, Copy, Debug)]
 struct Offer {
     route: usize,
-    gate: Duration,
+    turn: Duration,
     breaker: Duration,
 }
 
 impl Offer {
     fn opens_in(&self) -> Duration {
-        self.gate.max(self.breaker)
+        self.turn.max(self.breaker)
     }
 }
 

@@ -189,6 +189,44 @@ fn a_route_without_money_is_tried_by_one_call_each_half_minute() {
 }
 
 #[test]
+fn a_call_whose_turn_comes_later_does_not_ask_those_that_cannot_serve_it() {
+    let now = Instant::now();
+    let mut board = board(&[1.0, 2.0]);
+    let say = |route| if route == 0 { Err(broke()) } else { Ok(()) };
+    assert_eq!(board.drive(&open(2), now, say), (vec![0, 1], None));
+    let waits = open_in(&[Duration::ZERO, 40 * SECOND]);
+    let say = |_| Err(held_back(40 * SECOND));
+    let end = Some(held_back(40 * SECOND));
+    assert_eq!(board.drive(&waits, now + SECOND, say), (vec![1], end));
+    assert!(
+        board.is_well(1, "m"),
+        "a turn that is far says nothing of it"
+    );
+}
+
+#[test]
+fn a_route_is_well_that_is_neither_set_aside_nor_failing() {
+    let now = Instant::now();
+    let mut board = board(&[1.0, 1.0, 1.0]);
+    assert!(
+        (0..3).all(|route| board.is_well(route, "m")),
+        "nobody knows"
+    );
+    let say = |route| match route {
+        0 => Err(broke()),
+        1 => Err(overloaded()),
+        _ => Ok(()),
+    };
+    for _ in 0..20 {
+        board.drive(&open(3), now, say);
+    }
+    let well = |model: &str| (0..3).map(|route| board.is_well(route, model)).collect();
+    let (known, other): (Vec<bool>, Vec<bool>) = (well("m"), well("n"));
+    assert_eq!(known, [false, false, true]);
+    assert_eq!(other, [true, true, true]);
+}
+
+#[test]
 fn only_when_every_route_says_so_the_batch_parks() {
     let now = Instant::now();
     let mut board = board(&[1.0, 2.0, 3.0]);

@@ -1,10 +1,6 @@
 //! The client: sends a call, waits out short rate limits, and judges what comes back.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -15,10 +11,14 @@ use super::{
     Call, Config, Error, Style, ask,
     assemble::Broken,
     error_body::{ErrorBody, is_token, reveals},
-    gate::Gate,
+    pace::{Answer as Heard, Cost, Settings, float},
+    pacer::{Pacer, Turn},
+    queue::NEAR,
+    rate_headers,
     reply::{self, NoAnswer},
     request::{Endpoint, Sent, credential, headers},
     retry_after::retry_after,
+    shared::Shared,
     taxonomy::{Observed, Phase, held_back, judge},
     transport::{Answer, Content, exchange, http_client},
 };
@@ -27,15 +27,13 @@ use crate::{
     model::{Budget, ErrorCode, Failed, Failure, Outcome, Recourse, Wait},
 };
 
-/// A rate limit that opens within this is waited out in the call; a longer one gives the worker back.
-const IN_CALL_WAIT: Duration = Duration::from_secs(2);
-/// All such waits of one call together.
+/// All waits of one call for its turns together.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The least wait after a call's first 429, doubled with each further one: a server that names waits too short to
 /// help must not be asked again and again.
 pub(super) const LEAST_WAIT: Duration = Duration::from_millis(20);
-/// Told waits are stretched by up to this share, so that not all calls come back at once.
-const STRETCH: f64 = 0.1;
+/// By this code an upstream asks for a slower ramp than its limits would allow.
+const SLOW_DOWN: &str = "slow_down";
 /// Longest upstream request id that is kept.
 const REQUEST_ID_MAX: usize = 128;
 /// Where upstreams put their id of a call, in order of preference.
@@ -50,7 +48,7 @@ struct Inner {
     endpoint: Endpoint,
     key: Option<SecretString>,
     credential: Option<(HeaderName, HeaderValue)>,
-    gate: Gate,
+    pacer: Arc<Pacer>,
 }
 
 impl fmt::Debug for Client {
@@ -72,18 +70,49 @@ impl Client {
         let endpoint = Endpoint::parse(&config.base_url)?;
         let key = config.api_key.as_ref();
         let credential = key.map(|key| credential(key, style)).transpose()?;
+        let settings = Settings {
+            requests: config.requests_per_minute.map(a_second),
+            tokens: config.tokens_per_minute.map(a_second),
+        };
+        let key = key.map(ExposeSecret::expose_secret).unwrap_or_default();
+        let mut scope = blake3::Hasher::new();
+        for part in [endpoint.join("").as_str(), key] {
+            scope.update(part.as_bytes()).update(b"\0");
+        }
         Ok(Client(Arc::new(Inner {
             http: http_client(endpoint.is_plain())?,
             endpoint,
             key: config.api_key,
             credential,
-            gate: Gate::default(),
+            pacer: Arc::new(Pacer::new(settings, scope)),
         })))
     }
 
-    /// Sends the call and reads the answer. A 429 that opens soon is waited out, at most 30 s in all; every other
-    /// failure is returned at once with what may be done about it. `before_send` is awaited once, before the first
-    /// byte goes out. Dropping the future closes the connection.
+    /// From now on all processes that share this keep to one schedule, as far as they use the same server and key. The
+    /// first call counts.
+    pub(super) fn share(&self, shared: Arc<dyn Shared>) {
+        self.0.pacer.share(shared);
+    }
+
+    /// How long such a call would wait for its turn, as far as is known now.
+    pub(super) fn opens_in(&self, model: &str, cost: Cost) -> Duration {
+        self.0.pacer.opens_in(model, cost)
+    }
+
+    /// How many calls may wait for their turns, of those models that some asked for lately and that count; none where
+    /// any number may be begun.
+    pub(super) fn room(&self, counts: impl Fn(&str) -> bool) -> Option<usize> {
+        self.0.pacer.room(counts)
+    }
+
+    /// How many calls may wait before any has asked for a model.
+    pub(super) fn first_room(&self) -> usize {
+        self.0.pacer.first_room()
+    }
+
+    /// Waits for the call's turn, sends it and reads the answer. A 429 that opens soon is waited out, at most 30 s in
+    /// all; every other failure is returned at once with what may be done about it. `before_send` is awaited once,
+    /// before the first byte goes out. Dropping the future closes the connection.
     pub async fn complete(
         &self,
         call: &Call,
@@ -91,11 +120,6 @@ impl Client {
     ) -> Result<Outcome, Failed> {
         self.complete_within(call, before_send, &mut PATIENCE.clone(), true)
             .await
-    }
-
-    /// How long the model's rate limit still holds calls back; zero when they may go.
-    pub(super) fn opens_in(&self, model: &str, now: Instant) -> Duration {
-        self.0.gate.closed_for(model, now).unwrap_or_default()
     }
 
     /// As [`Client::complete`], but waits no longer than `patience` in all, from which it takes what it waited, and waits
@@ -109,63 +133,56 @@ impl Client {
     ) -> Result<Outcome, Failed> {
         let mut least = LEAST_WAIT;
         let mut before_send = Some(before_send);
+        let (mut body, mut plain) = ask::bodies(&call.body, call.listener.is_some());
         loop {
-            self.pass_gate(call, patience).await?;
+            let turn = self.0.pacer.turn(call, patience).await;
+            let turn = turn.map_err(held_back)?;
             if let Some(before_send) = before_send.take() {
                 before_send.await;
             }
-            let failed = match self.send(call).await {
+            let failed = match self.send(call, body.clone(), plain.is_some(), turn).await {
                 Ok(outcome) => return Ok(outcome),
-                Err(failed) => failed,
+                Err(NoOutcome::OptionsRefused) => {
+                    // Another call, for which the upstream counts another turn.
+                    body = plain.take().unwrap_or(body);
+                    continue;
+                }
+                Err(NoOutcome::Failed(failed)) => failed,
             };
             let Some(told) = throttled(&failed) else {
                 return Err(failed);
             };
-            self.0.gate.close(&call.model, told, Instant::now());
-            if !stays || told > IN_CALL_WAIT || least > *patience {
+            if !stays || told > NEAR || least > *patience {
                 return Err(failed);
             }
             wait(least.mul_f64(rand::random_range(0.5..1.0)), patience).await;
-            least = (least * 2).min(IN_CALL_WAIT);
+            least = (least * 2).min(NEAR);
         }
     }
 
-    /// Waits until the model's rate limit lets calls through; gives up where that takes too long.
-    async fn pass_gate(&self, call: &Call, patience: &mut Duration) -> Result<(), Failed> {
-        while let Some(closed) = self.0.gate.closed_for(&call.model, Instant::now()) {
-            if closed > IN_CALL_WAIT || closed > *patience {
-                return Err(held_back(closed));
-            }
-            wait(
-                closed.mul_f64(1.0 + STRETCH * rand::random::<f64>()),
-                patience,
-            )
-            .await;
+    /// One send on its turn, whose schedule hears what came back.
+    async fn send(
+        &self,
+        call: &Call,
+        body: Bytes,
+        has_options: bool,
+        mut turn: Turn,
+    ) -> Result<Outcome, NoOutcome> {
+        let answer = self.exchange(call, body, &mut turn).await?;
+        let told = rate_headers::read(&answer.headers, SystemClock.now());
+        let refuses_options = has_options
+            && matches!(&answer.body, Content::Whole(body) if ask::refuses_options(answer.status, body));
+        let mut slow_down = false;
+        let result = self.read(answer, &call.model, &mut slow_down);
+        turn.heard(told, heard(&result, slow_down));
+        turn.tell().await;
+        match result {
+            Err(_) if refuses_options => Err(NoOutcome::OptionsRefused),
+            result => Ok(result?),
         }
-        Ok(())
     }
 
-    /// One send, or two where the server refuses what was added to ask for the usage of a stream.
-    async fn send(&self, call: &Call) -> Result<Outcome, Failed> {
-        if call.listener.is_none() {
-            let answer = self.exchange(call, call.body.clone()).await?;
-            return self.read(answer, &call.model);
-        }
-        let (body, plain) = (
-            ask::streamed(&call.body, true),
-            ask::streamed(&call.body, false),
-        );
-        let mut answer = self.exchange(call, body.clone()).await?;
-        if let Content::Whole(refusal) = &answer.body
-            && ask::refuses_options(answer.status, refusal)
-            && plain != body
-        {
-            answer = self.exchange(call, plain).await?;
-        }
-        self.read(answer, &call.model)
-    }
-
-    async fn exchange(&self, call: &Call, body: Bytes) -> Result<Answer, Failed> {
+    async fn exchange(&self, call: &Call, body: Bytes, turn: &mut Turn) -> Result<Answer, Failed> {
         let Some(headers) = headers(call, self.0.credential.as_ref()) else {
             return Err(not_sendable());
         };
@@ -178,6 +195,7 @@ impl Client {
         let body = sent.body(body);
         let exchange = exchange(&self.0.http, url, headers, body, listener);
         let lost = |phase| if sent.is_set() { phase } else { Phase::NotSent };
+        turn.go();
         match timeout(call.timeout, exchange).await {
             Err(_) => Err(judge(transport(lost(Phase::TimedOut)))),
             Ok(Err(_)) => Err(judge(transport(lost(Phase::Lost)))),
@@ -185,7 +203,7 @@ impl Client {
         }
     }
 
-    fn read(&self, answer: Answer, model: &str) -> Result<Outcome, Failed> {
+    fn read(&self, answer: Answer, model: &str, slow_down: &mut bool) -> Result<Outcome, Failed> {
         let is_success = answer.is_success();
         let Answer {
             status,
@@ -207,6 +225,11 @@ impl Client {
                 after_output,
             }) => Phase::Streamed(status, error, after_output),
         };
+        *slow_down = matches!(
+            &phase,
+            Phase::Status(_, error) | Phase::Streamed(_, error, _)
+                if error.code.as_deref() == Some(SLOW_DOWN)
+        );
         let key = self.0.key.as_ref().map(ExposeSecret::expose_secret);
         if let (Phase::Status(_, error) | Phase::Streamed(_, error, _), Some(key)) =
             (&mut phase, key)
@@ -221,6 +244,24 @@ impl Client {
             chance: rand::random(),
         }))
     }
+}
+
+/// Why a send gave no outcome.
+enum NoOutcome {
+    /// It failed.
+    Failed(Failed),
+    /// What was added to the body, to ask for the usage of a stream, was refused; without it the call may be served.
+    OptionsRefused,
+}
+
+impl From<Failed> for NoOutcome {
+    fn from(failed: Failed) -> Self {
+        NoOutcome::Failed(failed)
+    }
+}
+
+fn a_second(a_minute: NonZeroU64) -> f64 {
+    float(a_minute.get()) / 60.0
 }
 
 fn read_success(body: Bytes, model: &str) -> Result<Outcome, NoAnswer> {
@@ -241,6 +282,17 @@ pub(super) fn throttled(failed: &Failed) -> Option<Duration> {
             wait: Wait::Told(told),
         } => Some(told),
         _ => None,
+    }
+}
+
+/// What a reply means for the schedule.
+fn heard(result: &Result<Outcome, Failed>, slow_down: bool) -> Heard {
+    match result {
+        Ok(outcome) => Heard::Used(outcome.usage.input_tokens, outcome.usage.output_tokens),
+        Err(failed) => throttled(failed).map_or(Heard::Other, |told| Heard::Throttled {
+            told: told.as_secs_f64(),
+            slow_down,
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is said about one of several endpoints: where it is, with which keys, what it serves and at what price.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, num::NonZeroU64};
 
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -18,6 +18,10 @@ pub struct Endpoint {
     pub base_url: String,
     /// Its keys, each with a quota of its own; none for a server that asks for none.
     pub keys: Vec<SecretString>,
+    /// As in [`Config::requests_per_minute`](super::Config::requests_per_minute), for each key.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// As in [`Config::tokens_per_minute`](super::Config::tokens_per_minute), for each key.
+    pub tokens_per_minute: Option<NonZeroU64>,
     /// How it wants to be addressed.
     pub style: Style,
     /// Among endpoints that could take a call equally soon, the lowest price is taken.
@@ -40,6 +44,8 @@ impl fmt::Debug for Endpoint {
             .field("name", &self.name)
             .field("base_url", &self.shown_url())
             .field("keys", &self.keys.len())
+            .field("requests_per_minute", &self.requests_per_minute)
+            .field("tokens_per_minute", &self.tokens_per_minute)
             .field("style", &self.style)
             .field("price", &self.price)
             .field("models", &self.models)
@@ -84,6 +90,20 @@ impl Models {
             Models::Any => Some(model),
             Models::Named(names) => names.get(model).map(String::as_str),
         }
+    }
+
+    /// By which names tasks ask for what the server calls `theirs`.
+    pub(super) fn asked_as<'a>(&'a self, theirs: &'a str) -> impl Iterator<Item = &'a str> {
+        let (any, names) = match self {
+            Models::Any => (Some(theirs), None),
+            Models::Named(names) => (None, Some(names)),
+        };
+        let named = names.into_iter().flatten();
+        any.into_iter().chain(
+            named
+                .filter(move |(_, name)| *name == theirs)
+                .map(|(asked, _)| asked.as_str()),
+        )
     }
 }
 
@@ -156,6 +176,9 @@ mod tests {
         let named = Models::Named([("m".to_owned(), "deployment".to_owned())].into());
         assert_eq!(named.name_of("m"), Some("deployment"));
         assert_eq!(named.name_of("n"), None);
+        assert!(Models::Any.asked_as("m").eq(["m"]));
+        assert!(named.asked_as("deployment").eq(["m"]));
+        assert_eq!(named.asked_as("m").count(), 0);
     }
 
     #[test]
@@ -164,13 +187,16 @@ mod tests {
             name: "eu".to_owned(),
             base_url: "https://host/v1?sig=hunter1".to_owned(),
             keys: vec![SecretString::from("hunter2")],
+            requests_per_minute: NonZeroU64::new(600),
+            tokens_per_minute: None,
             style: Style::Azure,
             price: 1.0,
             models: Models::Any,
         };
         assert_eq!(
             format!("{endpoint:?}"),
-            r#"Endpoint { name: "eu", base_url: "https://host/v1?…", keys: 1, style: Azure, price: 1.0, models: Any }"#
+            "Endpoint { name: \"eu\", base_url: \"https://host/v1?…\", keys: 1, requests_per_minute: Some(600), \
+             tokens_per_minute: None, style: Azure, price: 1.0, models: Any }"
         );
     }
 }

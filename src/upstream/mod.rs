@@ -2,33 +2,39 @@
 //!
 //! [`Router::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
 //! or a [`model::Failed`](crate::model::Failed): a failure that says what may be done about it. The way through:
-//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) → `client` (loop) → `gate` (held back by a
-//! 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything else) → `taxonomy` (the one
-//! table of what each failure means). An answer that comes as a stream is put together on the way: `stream` → `sse`
-//! (bytes to events) → `assemble` and `merge` (events to the body of one piece).
+//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) → `client` (loop) → `pacer` and
+//! `queue` (its turn, by the schedule of `pace`, which `shared` keeps for all processes) → `request` and `transport` (the
+//! send) → `rate_headers` (what the reply tells of limits), `reply` (a 200) or `error_body` (anything else) → `taxonomy`
+//! (the one table of what each failure means). An answer that comes as a stream is put together on the way: `stream` →
+//! `sse` (bytes to events) → `assemble` and `merge` (events to the body of one piece).
 
 mod aside;
 mod ask;
+mod asked;
 mod assemble;
 mod board;
 mod breaker;
 mod client;
 mod endpoint;
 mod error_body;
-mod gate;
 mod merge;
 mod overrule;
+mod pace;
+mod pacer;
 mod patience;
+mod queue;
+mod rate_headers;
 mod reply;
 mod request;
 mod retry_after;
 mod route;
+mod shared;
 mod sse;
 mod stream;
 mod taxonomy;
 mod transport;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Url;
@@ -38,6 +44,7 @@ use serde::Serialize;
 pub use client::Client;
 pub use endpoint::{Endpoint, Models, Style};
 pub use route::Router;
+pub use shared::{Shared, Slot};
 
 /// Which server to call, and as whom.
 #[derive(Clone)]
@@ -46,9 +53,23 @@ pub struct Config {
     pub base_url: String,
     /// Sent as a bearer token; none for servers that ask for none.
     pub api_key: Option<SecretString>,
+    /// Calls of one model that the key may make in a minute; none leaves it to what the server tells, or to be found.
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens of one model that the key may use in a minute, prompts and answers together.
+    pub tokens_per_minute: Option<NonZeroU64>,
 }
 
 impl Config {
+    /// A server that asks for no key and whose limits are not known.
+    pub fn new(base_url: impl Into<String>) -> Self {
+        Config {
+            base_url: base_url.into(),
+            api_key: None,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+        }
+    }
+
     /// The base URL as a person may see it: without user, password and query, any of which may hold a key.
     pub fn shown_url(&self) -> String {
         shown_url(&self.base_url)
@@ -77,6 +98,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("base_url", &self.shown_url())
             .field("api_key", &self.api_key.as_ref().map(|_| "***"))
+            .field("requests_per_minute", &self.requests_per_minute)
+            .field("tokens_per_minute", &self.tokens_per_minute)
             .finish()
     }
 }
@@ -171,12 +194,13 @@ mod tests {
     #[test]
     fn debug_shows_neither_key_nor_query_nor_password_nor_prompt() {
         let config = Config {
-            base_url: "https://me:hunter2@host/v1?sig=hunter3".to_owned(),
             api_key: Some(SecretString::from("sk-hunter4")),
+            ..Config::new("https://me:hunter2@host/v1?sig=hunter3")
         };
         assert_eq!(
             format!("{config:?}"),
-            r#"Config { base_url: "https://host/v1?…", api_key: Some("***") }"#
+            "Config { base_url: \"https://host/v1?…\", api_key: Some(\"***\"), requests_per_minute: None, \
+             tokens_per_minute: None }"
         );
         let call = Call {
             path: "/chat/completions".to_owned(),

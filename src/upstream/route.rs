@@ -20,11 +20,13 @@ use metrics::{counter, gauge};
 use parking_lot::Mutex;
 
 use super::{
-    Call, Client, Config, Endpoint, Error, Models,
+    Call, Client, Config, Endpoint, Error, Models, Shared,
     aside::Work,
+    asked::cost,
     board::{Asking, Board, Candidate, News, Next, Pick, Seat},
     client::wait,
     endpoint::renamed,
+    pace::Cost,
     patience::{Once, Patience, Throttles},
     taxonomy::held_back,
 };
@@ -56,6 +58,16 @@ struct Route {
     endpoint: usize,
     client: Client,
     models: Models,
+}
+
+impl Inner {
+    /// Some route that is well serves the model.
+    fn is_served_well(&self, board: &Board, model: &str) -> bool {
+        let mut routes = self.routes.iter().enumerate();
+        routes.any(|(route, seen)| {
+            seen.models.name_of(model).is_some() && board.is_well(route, model)
+        })
+    }
 }
 
 impl fmt::Debug for Router {
@@ -90,8 +102,13 @@ impl Router {
             let keys = endpoint.keys.iter().cloned().map(Some);
             let none = endpoint.keys.is_empty().then_some(None);
             for api_key in keys.chain(none) {
-                let base_url = endpoint.base_url.clone();
-                let client = Client::styled(Config { base_url, api_key }, endpoint.style)?;
+                let config = Config {
+                    base_url: endpoint.base_url.clone(),
+                    api_key,
+                    requests_per_minute: endpoint.requests_per_minute,
+                    tokens_per_minute: endpoint.tokens_per_minute,
+                };
+                let client = Client::styled(config, endpoint.style)?;
                 let seat = Seat {
                     endpoint: index,
                     price: endpoint.price,
@@ -117,6 +134,33 @@ impl Router {
         }))
     }
 
+    /// From now on all processes that share this keep to one schedule at each server and key. The first call counts.
+    pub fn share(&self, shared: Arc<dyn Shared>) {
+        for route in &self.0.routes {
+            route.client.share(shared.clone());
+        }
+    }
+
+    /// How many calls may wait for their turns, at all routes together; none where any number may be begun.
+    ///
+    /// A route that is set aside for a model, or whose endpoint keeps failing, counts for nothing as long as another one
+    /// serves that model: its calls go there, and more of them than have room there would only be taken and given back.
+    /// Where none is well they all count: few calls find out whether that is still so.
+    pub fn room(&self) -> Option<usize> {
+        let board = self.0.board.lock();
+        let mut room = 0;
+        for (route, seen) in self.0.routes.iter().enumerate() {
+            let counts =
+                |model: &str| board.is_well(route, model) || !self.0.is_served_well(&board, model);
+            let models = &seen.models;
+            room += seen
+                .client
+                .room(|theirs| models.asked_as(theirs).any(counts))?;
+        }
+        let first = self.0.routes.iter().map(|route| route.client.first_room());
+        Some(if room > 0 { room } else { first.sum() })
+    }
+
     /// Sends the call and reads the answer, at whichever endpoint serves it. Short waits for a rate limit or for a server
     /// that keeps failing are waited out; every other failure comes back with what may be done about it. `before_send`
     /// is awaited once, before the first byte goes out. Dropping the future closes the connection.
@@ -136,8 +180,9 @@ impl Router {
             refused: Vec::new(),
         };
         let mut throttles = Throttles::default();
+        let cost = cost(&call.body);
         loop {
-            let candidates = self.candidates(&call.model);
+            let candidates = self.candidates(&call.model, cost);
             let now = Instant::now();
             let picked = self.0.board.lock().pick(&asking, &candidates, now);
             let (route, permit, opens_in, most) = match picked {
@@ -183,14 +228,13 @@ impl Router {
         }
     }
 
-    /// The routes that serve the model, with how long their rate limits hold it back.
-    fn candidates(&self, model: &str) -> Vec<Candidate> {
-        let now = Instant::now();
+    /// The routes that serve the model, with how long a call of that cost would wait for its turn there.
+    fn candidates(&self, model: &str, cost: Cost) -> Vec<Candidate> {
         let routes = self.0.routes.iter().enumerate();
         routes
             .filter_map(|(route, seen)| {
                 let name = seen.models.name_of(model)?;
-                let opens_in = seen.client.opens_in(name, now);
+                let opens_in = seen.client.opens_in(name, cost);
                 Some(Candidate { route, opens_in })
             })
             .collect()

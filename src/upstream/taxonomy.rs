@@ -115,6 +115,11 @@ pub(super) fn held_back(wait: Duration) -> Failed {
     }
 }
 
+/// Whether this is of a call that was [`held_back`], of which the upstream knows nothing.
+pub(super) fn is_held_back(failed: &Failed) -> bool {
+    failed.failure.code == ErrorCode::RateLimited && failed.failure.http_status == 0
+}
+
 /// One kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Row {

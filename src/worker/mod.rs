@@ -3,6 +3,7 @@
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
 //! [`marker`] marks calls as sent, [`relay`] passes on what they answer as it comes, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
+mod appetite;
 mod backoff;
 mod committer;
 pub mod function;
@@ -12,6 +13,7 @@ mod keeper;
 mod lane;
 mod marker;
 mod pool;
+mod quota;
 mod reaper;
 mod relay;
 mod runner;
@@ -82,6 +84,7 @@ impl Worker {
             marker::run(store.clone(), held.clone(), config.lease, asked)
         });
         let marker = marker::Marker::new(asks);
+        upstream.share(Arc::new(quota::Quota(store.clone())));
         let heard = Lanes::start(store.as_ref(), &loops, |queue| {
             relay::run(store.clone(), queue)
         });

@@ -7,6 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config,
+    appetite::Appetite,
     backoff::{Backoff, jittered},
     committer::Finished,
     held::Held,
@@ -36,6 +37,7 @@ pub(super) struct Pool {
     worker: WorkerId,
     config: Config,
     slots: Arc<Semaphore>,
+    appetite: Arc<Appetite>,
     release: CancellationToken,
     running: TaskTracker,
 }
@@ -57,6 +59,7 @@ impl Pool {
             worker,
             config,
             slots: Arc::new(Semaphore::new(config.concurrency)),
+            appetite: Arc::default(),
             release: CancellationToken::new(),
             running: TaskTracker::new(),
         }
@@ -115,15 +118,20 @@ impl Pool {
         }
     }
 
-    /// Every free slot, at least one; none at shutdown.
+    /// Every free slot, at least one, for as many tasks as can be sent soon; none at shutdown.
     async fn take_slots(&self, shutdown: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return None,
             slot = self.slots.clone().acquire_owned() => slot.ok()?,
         };
+        let room = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return None,
+            room = self.appetite.wait(|| self.runner.room()) => room,
+        };
         let mut slots = vec![first];
-        while slots.len() < MAX_BATCH
+        while slots.len() < MAX_BATCH.min(room)
             && let Ok(slot) = self.slots.clone().try_acquire_owned()
         {
             slots.push(slot);
@@ -148,7 +156,7 @@ impl Pool {
     fn start(&self, task: Task, slot: OwnedSemaphorePermit) {
         let (lost, progress) = self.held.insert(&task);
         let (runner, held, done) = (self.runner.clone(), self.held.clone(), self.done.clone());
-        let release = self.release.clone();
+        let (release, waiting) = (self.release.clone(), self.appetite.take());
         journal::moved(&task);
         self.running.spawn(async move {
             let task = Arc::new(task);
@@ -158,7 +166,7 @@ impl Pool {
                     held.remove(task.id, task.fence());
                     return;
                 }
-                event = runner.run(task.clone(), progress) => event,
+                event = runner.run(task.clone(), progress, waiting) => event,
                 () = release.cancelled() => Event::Released,
             };
             let id = task.id;

@@ -12,6 +12,7 @@ use std::{
 use futures::FutureExt as _;
 
 use super::{
+    appetite::Waiting,
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
     marker::Marker,
@@ -63,14 +64,20 @@ impl Runner {
         }
     }
 
-    /// One attempt at a task. A panic in it becomes the task's own failure.
-    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress) -> Event {
+    /// How many tasks may wait for their turns; none where any number may be begun.
+    pub(super) fn room(&self) -> Option<usize> {
+        self.upstream.room()
+    }
+
+    /// One attempt at a task, which begins when `waiting` is dropped. A panic in it becomes the task's own failure.
+    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress, waiting: Waiting) -> Event {
         let left = task.spec.deadline.since(self.store.now());
         if left.is_zero() {
             return Event::DeadlinePassed(task.deadline_failure());
         }
         let sent = AtomicBool::new(false);
-        let attempt = AssertUnwindSafe(self.attempt(task.clone(), progress, &sent)).catch_unwind();
+        let attempt = self.attempt(task.clone(), progress, waiting, &sent);
+        let attempt = AssertUnwindSafe(attempt).catch_unwind();
         let ended = match tokio::time::timeout(left, attempt).await {
             Err(_) => {
                 return Event::DeadlinePassed(Failure {
@@ -94,11 +101,13 @@ impl Runner {
         &self,
         task: Arc<Task>,
         progress: Progress,
+        waiting: Waiting,
         sent: &AtomicBool,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
         let (path, body) = match &spec.work {
             Work::Function { name, arguments } => {
+                drop(waiting);
                 return self
                     .call_function(task.clone(), name, arguments, progress)
                     .await;
@@ -119,6 +128,7 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(&task)),
         };
         let mark = async {
+            drop(waiting);
             self.marker.mark(&task).await;
             sent.store(true, Ordering::Relaxed);
         };

@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use secrecy::ExposeSecret as _;
 
 use super::*;
@@ -20,6 +22,7 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
     let text = format!(
         "[[upstream.endpoints]]\nname = 'eu'\nurl = 'https://eu/openai/deployments/d?api-version=1'\n\
          api_key_file = ['{}', '{}']\napi_key_env = 'AZURE_KEY'\nstyle = 'azure'\nprice = 0.5\n\
+         requests_per_minute = 600\ntokens_per_minute = 'auto'\n\
          models = {{ 'gpt-4o' = 'd' }}\n\
          [[upstream.endpoints]]\nurl = 'http://127.0.0.1:8000/v1'\nprice = 2\nmodels = ['llama', 'gpt-4o']\n\
          [[upstream.endpoints]]\nurl = 'http://127.0.0.1:8001/v1'\n",
@@ -39,6 +42,8 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
         ("eu", Style::Azure, 0.5)
     );
     assert_eq!(eu.models.name_of("gpt-4o"), Some("d"));
+    assert_eq!(eu.requests_per_minute, NonZeroU64::new(600));
+    assert_eq!(eu.tokens_per_minute, None);
     assert_eq!(local.name, "endpoint-2");
     assert_eq!(
         (local.style, local.price, local.keys.len()),
@@ -51,9 +56,12 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
     let shown = config.to_string();
     assert!(
         shown.contains(
-            "upstream.endpoints = eu https://eu/openai/deployments/d?… (azure, 3 keys, price 0.5, models gpt-4o = d); \
-             endpoint-2 http://127.0.0.1:8000/v1 (openai, no key, price 2, models gpt-4o llama); \
-             endpoint-3 http://127.0.0.1:8001/v1 (openai, no key, price 1, any model)\n"
+            "upstream.endpoints = eu https://eu/openai/deployments/d?… (azure, 3 keys, requests_per_minute 600, \
+             tokens_per_minute auto, price 0.5, models gpt-4o = d); \
+             endpoint-2 http://127.0.0.1:8000/v1 (openai, no key, requests_per_minute auto, tokens_per_minute auto, \
+             price 2, models gpt-4o llama); \
+             endpoint-3 http://127.0.0.1:8001/v1 (openai, no key, requests_per_minute auto, tokens_per_minute auto, \
+             price 1, any model)\n"
         ),
         "{shown}"
     );
@@ -70,6 +78,7 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
 fn every_fault_of_every_endpoint_is_named_at_once() {
     let text = "[[upstream.endpoints]]\nname = 'a b'\nurl = 'ftp://h'\nurll = 1\napi_key = 'sk-secret'\n\
                 [[upstream.endpoints]]\nprice = -1\nstyle = 'aws'\nmodels = []\n\
+                requests_per_minute = 0\ntokens_per_minute = 'many'\n\
                 api_key_file = '/nonexistent/key'\napi_key_env = ['UNSET', 'TIDINGS_KEY', 'TWO_WORDS']";
     let faults = faults(text, &[("TWO_WORDS", "sk secret")]);
     let expected = [
@@ -82,6 +91,8 @@ fn every_fault_of_every_endpoint_is_named_at_once() {
         "upstream.endpoints[1].api_key_env: the variable `UNSET` is not set",
         "upstream.endpoints[1].api_key_env: `TIDINGS_KEY` begins with TIDINGS_",
         "TWO_WORDS: the key holds a space",
+        "upstream.endpoints[1].requests_per_minute: `0` is not a whole number from 1 to 1000000000000, and not auto",
+        "upstream.endpoints[1].tokens_per_minute: `many` is not a whole number from 1",
         "upstream.endpoints[1].style: `aws` is neither openai nor azure",
         "upstream.endpoints[1].price: is not a number from 0 up",
         "upstream.endpoints[1].models: names no models",
@@ -96,11 +107,13 @@ fn every_fault_of_every_endpoint_is_named_at_once() {
 
 #[test]
 fn one_server_and_several_are_not_said_together() {
-    let text = "[upstream]\nurl = 'http://h/v1'\n[[upstream.endpoints]]\nurl = 'http://g/v1'";
+    let text = "[upstream]\nurl = 'http://h/v1'\ntokens_per_minute = 9\n\
+                [[upstream.endpoints]]\nurl = 'http://g/v1'";
     assert_eq!(
         faults(text, &[("TIDINGS_UPSTREAM_API_KEY", "k")]),
         [
             "upstream.url: says the same as [[upstream.endpoints]] does; leave one of them out",
+            "upstream.tokens_per_minute: holds for no endpoint; write it into those of [[upstream.endpoints]] that it is for",
             "TIDINGS_UPSTREAM_API_KEY: no endpoint uses it; name it in `api_key_env` of one, or unset it",
         ]
     );

@@ -43,7 +43,8 @@ use crate::{
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error,
-        Extension, Info, Listing, Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
+        Extension, Info, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission,
+        Swap, Verdict, slot::Slots,
     },
 };
 
@@ -96,6 +97,8 @@ pub struct EmbeddedStore {
     health: Arc<Health>,
     progress: Progress,
     outputs: Outputs,
+    /// In memory: one process serves a directory, so it has nobody to agree with.
+    slots: Slots,
     /// None once closed.
     open: RwLock<Option<Open>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -156,6 +159,7 @@ impl EmbeddedStore {
             health,
             progress,
             outputs,
+            slots: Slots::default(),
             open: RwLock::new(Some(Open { disk, requests })),
             writer: Mutex::new(Some(writer)),
         })
@@ -330,6 +334,11 @@ impl Store for EmbeddedStore {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.ask(Machine::sweep).await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.opened()?;
+        Ok(self.slots.swap(swap, self.now()))
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -19,6 +19,7 @@
 //! pb          set     ids of parked batches
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
 //! i:<key>     string  idempotency key: hash of the content, batch id, id range
+//! v:<key>     string  a value that processes agree on: u64 version, value; expires when nobody writes it
 //! m           hash    schema, partitions, epoch, seq, picks, counts of queued (q) and processing (p), the bytes of
 //!                     input (w, weight) of both; the primary's reign and process (run), how far the partition was
 //!                     when the reign began (base), whether that was less than before (lost)
@@ -43,6 +44,7 @@ const BATCHES: &str = "bs";
 const PARKED: &str = "pb";
 const CLAIM: &str = "c:";
 const IDEMPOTENCY: &str = "i:";
+const SLOT: &str = "v:";
 const CHANNEL: &str = "ev";
 
 /// The keys of one partition.
@@ -130,6 +132,7 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("PARKED", below(PARKED)),
         ("CLAIM", below(CLAIM)),
         ("IDEMPOTENCY", below(IDEMPOTENCY)),
+        ("SLOT", below(SLOT)),
         ("CHANNEL", below(CHANNEL)),
     ]
 }

@@ -31,6 +31,7 @@ mod router;
 mod script;
 mod sentinel;
 mod server;
+mod slot;
 mod submit;
 mod view;
 
@@ -64,7 +65,7 @@ use self::{
 };
 use super::{
     Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Extension,
-    Info, Listing, Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
+    Info, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -363,6 +364,10 @@ impl Store for RedisStore {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.forget_expired().await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.swap_slot(swap).await
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -49,10 +49,11 @@ pub(super) enum Script {
     Stats,
     Epoch,
     Ready,
+    Swap,
 }
 
 impl Script {
-    const ALL: [Script; 14] = [
+    const ALL: [Script; 15] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
@@ -67,6 +68,7 @@ impl Script {
         Script::Stats,
         Script::Epoch,
         Script::Ready,
+        Script::Swap,
     ];
 
     fn body(self) -> &'static str {
@@ -85,6 +87,7 @@ impl Script {
             Script::Stats => include_str!("scripts/stats.lua"),
             Script::Epoch => include_str!("scripts/epoch.lua"),
             Script::Ready => include_str!("scripts/ready.lua"),
+            Script::Swap => include_str!("scripts/swap.lua"),
         }
     }
 

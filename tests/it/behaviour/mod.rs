@@ -12,6 +12,7 @@ mod main_job;
 mod options;
 mod outcome;
 mod overload;
+mod pace;
 mod parked;
 mod queue;
 mod replicas;

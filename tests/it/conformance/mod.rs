@@ -20,6 +20,7 @@ mod parked;
 mod queue;
 mod reading;
 mod retention;
+mod slot;
 mod submit;
 
 use std::time::Duration;
@@ -156,6 +157,11 @@ cases! {
             a_finished_task_is_expired_after_its_retention,
             sweeping_spares_what_is_alive,
         }
+        slot {
+            a_value_is_swapped_by_whoever_read_it_last,
+            of_many_swaps_at_once_one_is_made,
+            a_value_goes_after_its_time_and_its_version_does_not_return,
+        }
     }
     // Six servers take seconds to become a cluster: there, what differs over many nodes.
     on [redis_cluster: cluster] {
@@ -184,6 +190,7 @@ cases! {
             a_reopened_store_has_forgotten_nothing,
         }
         feed { every_transition_is_announced_after_it_is_written }
+        slot { of_many_swaps_at_once_one_is_made }
     }
     on [redis_sentinel: sentinel] {
         submit { a_task_is_found_as_it_was_given }

@@ -44,11 +44,7 @@ const SHOWN: usize = 10;
 
 /// A client that is never used: the tasks of a simulation need no upstream.
 fn no_upstream() -> Client {
-    let config = upstream::Config {
-        base_url: "http://127.0.0.1:9/v1".into(),
-        api_key: None,
-    };
-    Client::new(config).unwrap()
+    Client::new(upstream::Config::new("http://127.0.0.1:9/v1")).unwrap()
 }
 
 /// The one seed asked for, if there is one.

@@ -15,7 +15,7 @@ use tidings::{
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
-        Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
+        Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -163,6 +163,10 @@ impl Store for FaultyStore {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.wrote(self.inner.sweep().await)
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.inner.swap(swap).await
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

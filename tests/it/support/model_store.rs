@@ -3,7 +3,14 @@
 
 mod state;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -12,8 +19,8 @@ use tidings::{
     model::{Batch, BatchId, Status, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error,
-        Extension, Info, Listing, Log, Lookup, Note, Output, Renewal, Stats, Store, Submission,
-        TOMBSTONE_RETENTION, Verdict,
+        Extension, Info, Listing, Log, Lookup, Note, Output, Renewal, Slot, Stats, Store,
+        Submission, Swap, TOMBSTONE_RETENTION, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -30,6 +37,8 @@ const CHANGES: usize = 4_096;
 pub(crate) struct ModelStore {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    slots: Mutex<BTreeMap<String, (Slot, Timestamp)>>,
+    versions: AtomicU64,
     changes: broadcast::Sender<Change>,
 }
 
@@ -44,6 +53,8 @@ impl ModelStore {
         ModelStore {
             clock,
             state: Mutex::new(State::new(FIRST_EPOCH, capacity)),
+            slots: Mutex::default(),
+            versions: AtomicU64::new(1),
             changes: broadcast::channel(CHANGES).0,
         }
     }
@@ -265,6 +276,26 @@ impl Store for ModelStore {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.run(|state, now| Ok(state.sweep(now)))
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        let now = self.clock.now();
+        let mut slots = self.slots.lock();
+        let kept = slots.get(&swap.key).filter(|(_, end)| *end > now);
+        let kept = kept.map_or_else(Slot::default, |(slot, _)| slot.clone());
+        if kept.version != swap.version {
+            return Ok(kept);
+        }
+        let slot = Slot {
+            version: self.versions.fetch_add(1, Ordering::SeqCst),
+            value: swap.value,
+            swapped: false,
+        };
+        slots.insert(swap.key, (slot.clone(), now + swap.keep));
+        Ok(Slot {
+            swapped: true,
+            ..slot
+        })
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -39,11 +39,7 @@ pub(crate) async fn simulate_faults(faults: impl IntoIterator<Item = Fault>) -> 
 
 /// A client without a key.
 pub(crate) fn client_of(base_url: String) -> Client {
-    Client::new(upstream::Config {
-        base_url,
-        api_key: None,
-    })
-    .unwrap()
+    Client::new(upstream::Config::new(base_url)).unwrap()
 }
 
 /// An endpoint without a key that serves every model at the price of all others.
@@ -52,6 +48,8 @@ pub(crate) fn endpoint(name: &str, base_url: String) -> Endpoint {
         name: name.to_owned(),
         base_url,
         keys: Vec::new(),
+        requests_per_minute: None,
+        tokens_per_minute: None,
         style: Style::OpenAi,
         price: 1.0,
         models: Models::Any,

@@ -1,7 +1,11 @@
 //! Several endpoints and keys as one upstream: who is called, and what is never sent twice.
 
-use std::time::Duration;
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
+use futures::{StreamExt, stream};
 use secrecy::SecretString;
 use tidings::{
     model::{Budget, ErrorCode, Failed, Outcome, ParkReason, Recourse, Wait},
@@ -155,6 +159,124 @@ async fn two_limits_together_let_through_what_both_allow() {
     let (one, two) = (answered(&one), answered(&two));
     assert_eq!(one + two, 60);
     assert!(one >= 15 && two >= 15, "{one} and {two}");
+}
+
+/// An endpoint that may be called so often.
+fn paced(name: &str, upstream: &Running, requests_per_minute: u64) -> Endpoint {
+    Endpoint {
+        requests_per_minute: NonZeroU64::new(requests_per_minute),
+        ..endpoint(name, upstream.base_url())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_wait_for_the_next_turn_wherever_it_is() {
+    let (one, two) = (
+        simulate(Config::default()).await,
+        simulate(Config::default()).await,
+    );
+    let dear = Endpoint {
+        price: 2.0,
+        ..paced("two", &two, 1_200)
+    };
+    let router = Router::new(&[paced("one", &one, 1_200), dear]).unwrap();
+    let start = Instant::now();
+    stream::iter(0..40)
+        .for_each_concurrent(40, async |n| {
+            complete(&router, &n.to_string()).await.unwrap();
+        })
+        .await;
+    // A quarter of a second's worth comes at once, the rest at 20 a second from each.
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(650), "{took:?}");
+    let calls = (one.calls().len(), two.calls().len());
+    assert_eq!(calls.0 + calls.1, 40);
+    assert!(calls.0.abs_diff(calls.1) <= 6, "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_call_whose_turn_is_far_goes_to_another_that_is_dearer() {
+    let (slow, dear) = (
+        simulate(Config::default()).await,
+        simulate(Config::default()).await,
+    );
+    let router = Router::new(&[
+        paced("slow", &slow, 1),
+        Endpoint {
+            price: 2.0,
+            ..endpoint("dear", dear.base_url())
+        },
+    ])
+    .unwrap();
+    for n in 0..20 {
+        complete(&router, &n.to_string()).await.unwrap();
+    }
+    assert_eq!((slow.calls().len(), dear.calls().len()), (1, 19));
+}
+
+#[tokio::test]
+async fn who_is_out_is_not_asked_by_calls_that_come_back_for_a_later_turn_and_lends_no_room() {
+    let slow = simulate(Config::default()).await;
+    let broke = simulate(Config {
+        faults: Faults::always(Fault::InsufficientQuota),
+        ..Config::default()
+    })
+    .await;
+    let cheap = Endpoint {
+        price: 0.5,
+        ..endpoint("broke", broke.base_url())
+    };
+    let router = Router::new(&[paced("slow", &slow, 1), cheap]).unwrap();
+    assert!(
+        router.room() > Some(50),
+        "nothing is known: {:?}",
+        router.room()
+    );
+    complete(&router, "served").await.unwrap();
+    assert_eq!(router.room(), Some(3));
+    for n in 0..3 {
+        let failed = complete(&router, &n.to_string()).await.unwrap_err();
+        assert_eq!(failed.failure.code, ErrorCode::RateLimited);
+        let Recourse::Retry {
+            budget: Budget::Time,
+            wait: Wait::Told(told),
+        } = failed.recourse
+        else {
+            panic!("{failed:?}");
+        };
+        assert!(told > Duration::from_secs(30), "{told:?}");
+    }
+    assert_eq!((slow.calls().len(), broke.calls().len()), (1, 1));
+
+    let alone = Router::new(&[endpoint("broke", broke.base_url())]).unwrap();
+    complete(&alone, "x").await.unwrap_err();
+    assert!(
+        alone.room() > Some(50),
+        "somebody has to find out: {:?}",
+        alone.room()
+    );
+}
+
+#[tokio::test]
+async fn a_quota_is_of_the_model_that_the_endpoint_knows() {
+    let upstream = simulate(Config::default()).await;
+    let names = [("test-model", "theirs"), ("alias", "theirs")];
+    let names = names.map(|(name, theirs)| (name.to_owned(), theirs.to_owned()));
+    let router = Router::new(&[Endpoint {
+        models: Models::Named(names.into()),
+        ..paced("only", &upstream, 60)
+    }])
+    .unwrap();
+    let alias = Call {
+        body: Call::prompt_body("alias", "x"),
+        model: "alias".to_owned(),
+        ..call("x")
+    };
+    complete(&router, "x").await.unwrap();
+    let start = Instant::now();
+    router.complete(&alias, async {}).await.unwrap();
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(500), "{took:?}");
 }
 
 #[tokio::test]

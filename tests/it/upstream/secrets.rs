@@ -13,8 +13,8 @@ const PROMPT: &str = "canary prompt 7d793037a0760186574b0282f2f435e7";
 
 fn config(base_url: String) -> upstream::Config {
     upstream::Config {
-        base_url,
         api_key: Some(SecretString::from(KEY)),
+        ..upstream::Config::new(base_url)
     }
 }
 
@@ -86,8 +86,8 @@ async fn neither_key_nor_prompt_is_in_any_failure_or_debug_or_log() {
 fn a_key_that_no_header_can_carry_is_refused_unseen() {
     for key in ["", "line\nbreak-canary"] {
         let error = Client::new(upstream::Config {
-            base_url: "http://127.0.0.1:1/v1".to_owned(),
             api_key: Some(SecretString::from(key)),
+            ..upstream::Config::new("http://127.0.0.1:1/v1")
         })
         .unwrap_err();
         assert!(!format!("{error:?} {error}").contains("canary"));

@@ -1,12 +1,16 @@
 //! Answers that come as streams, over real sockets.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    num::NonZeroU64,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tidings::{
     model::{Budget, ErrorCode, Failed, Outcome, Recourse},
     simulator::{Config, Fault, Running, answer_to},
-    upstream::{Call, Listener},
+    upstream::{self, Call, Client, Listener},
 };
 use tokio::task::JoinSet;
 
@@ -130,6 +134,23 @@ async fn a_server_that_does_not_know_stream_options_is_asked_once_without() {
     assert_eq!(failed.failure.code, ErrorCode::InvalidRequest);
     assert!(!failed.failure.maybe_billed);
     assert_eq!(upstream.finished_calls(), 2);
+}
+
+#[tokio::test]
+async fn what_is_asked_again_without_options_has_a_turn_of_its_own() {
+    let refusal = Fault::reply(400, &[], r#"{"error":{"param":"stream_options"}}"#);
+    let upstream = simulate_faults([refusal]).await;
+    let client = Client::new(upstream::Config {
+        requests_per_minute: NonZeroU64::new(60),
+        ..upstream::Config::new(upstream.base_url())
+    })
+    .unwrap();
+    let start = Instant::now();
+    let (call, _) = heard("hello");
+    client.complete(&call, async {}).await.unwrap();
+    assert_eq!(upstream.finished_calls(), 2);
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(500), "{took:?}");
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
 //! Rate limits: short ones are waited out, long ones handed back, and one model's do not touch another's.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 use tidings::{
     model::{Budget, ErrorCode, Recourse, Wait},
     simulator::{Config, Ended, Fault, Limits, Running},
+    upstream::{self, Client},
 };
 
 use crate::support::upstream::{call, client_of, simulate, simulate_faults};
@@ -92,10 +96,60 @@ async fn a_fleet_of_calls_gets_through_a_limit_without_losing_one() {
         })
         .await;
     assert_eq!(count(&upstream, Ended::Answered), 200);
-    assert!(count(&upstream, Ended::Throttled) > 0);
+    // Until the first replies tell the limit, it can be passed.
+    assert!(count(&upstream, Ended::Throttled) <= 32);
     // 20 at once and 100 a second after that.
     assert!(
         start.elapsed() >= Duration::from_millis(1_750),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_replies_tell_is_kept_to_from_then_on() {
+    let upstream = simulate(Config {
+        limits: Limits {
+            requests_per_minute: Some(3_000),
+            charge_refused: true,
+            ..Limits::default()
+        },
+        ..Config::default()
+    })
+    .await;
+    let client = client_of(upstream.base_url());
+    stream::iter(0..250)
+        .for_each_concurrent(24, async |n| {
+            client
+                .complete(&call(&n.to_string()), async {})
+                .await
+                .unwrap();
+        })
+        .await;
+    assert_eq!(count(&upstream, Ended::Answered), 250);
+    assert_eq!(count(&upstream, Ended::Throttled), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_is_configured_is_kept_to_though_nobody_else_does() {
+    let upstream = simulate(Config::default()).await;
+    let client = Client::new(upstream::Config {
+        requests_per_minute: NonZeroU64::new(1_200),
+        ..upstream::Config::new(upstream.base_url())
+    })
+    .unwrap();
+    let start = Instant::now();
+    stream::iter(0..40)
+        .for_each_concurrent(8, async |n| {
+            client
+                .complete(&call(&n.to_string()), async {})
+                .await
+                .unwrap();
+        })
+        .await;
+    // A quarter of a second's worth comes at once, the rest at 20 a second.
+    assert!(
+        start.elapsed() >= Duration::from_millis(1_650),
         "{:?}",
         start.elapsed()
     );

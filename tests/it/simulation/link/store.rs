@@ -9,7 +9,7 @@ use tidings::{
     model::{Batch, BatchId, Cause, Task, TaskId, WorkerId},
     store::{
         Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
-        Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
+        Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -148,6 +148,11 @@ impl Store for Link {
 
     async fn sweep(&self) -> Result<usize, Error> {
         self.call("sweep", |model| at_once(model.sweep())).await
+    }
+
+    async fn swap(&self, swap: Swap) -> Result<Slot, Error> {
+        self.call("swap", |model| at_once(model.swap(swap.clone())))
+            .await
     }
 
     async fn stats(&self) -> Result<Stats, Error> {

@@ -1,0 +1,181 @@
+//! A model of an upstream that enforces a quota, in virtual time. It counts what it let in.
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::super::{Answer, Cost, Reply, Room, Seconds, Settings};
+
+/// When runs start.
+pub(super) const START: Seconds = 1_700_000_000.0;
+/// Calls a second.
+pub(super) const QUOTA: f64 = 10.0;
+/// How long a refusal takes to come.
+const REFUSAL: Seconds = 0.05;
+
+#[derive(Clone)]
+pub(super) struct Case {
+    pub(super) seed: u64,
+    pub(super) length: Seconds,
+    /// How much of the quota's time a full bucket holds.
+    pub(super) window: Seconds,
+    /// The quota's share from an instant on.
+    pub(super) schedule: Vec<(Seconds, f64)>,
+    /// Tokens a second, where they are limited.
+    pub(super) tokens: Option<f64>,
+    pub(super) charges_reserved: bool,
+    pub(super) tells_limits: bool,
+    pub(super) lies: bool,
+    pub(super) tells_wait: bool,
+    pub(super) settings: Settings,
+    pub(super) processes: usize,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Case {
+            seed: 1,
+            length: 600.0,
+            window: 1.0,
+            schedule: vec![(0.0, 1.0)],
+            tokens: None,
+            charges_reserved: true,
+            tells_limits: true,
+            lies: false,
+            tells_wait: true,
+            settings: Settings::default(),
+            processes: 1,
+        }
+    }
+}
+
+/// What the upstream saw.
+#[derive(Default)]
+pub(super) struct Log {
+    /// When each call came, whether it was let in, and what it was charged.
+    calls: Vec<(Seconds, bool, f64)>,
+}
+
+impl Log {
+    /// The share of `quota` units a second that was let in.
+    pub(super) fn used(&self, from: Seconds, to: Seconds, quota: f64) -> f64 {
+        let within = |at: Seconds| (from..to).contains(&(at - START));
+        let calls = self.calls.iter().filter(|call| call.1 && within(call.0));
+        calls.map(|call| call.2).sum::<f64>() / (quota * (to - from))
+    }
+
+    pub(super) fn refused(&self, from: Seconds, to: Seconds) -> f64 {
+        let within = |at: Seconds| (from..to).contains(&(at - START));
+        let calls: Vec<_> = self.calls.iter().filter(|it| within(it.0)).collect();
+        calls.iter().filter(|call| !call.1).count() as f64 / calls.len() as f64
+    }
+
+    /// When 10 s first had 95 % of the quota let in, counted from `from`.
+    pub(super) fn converged(&self, from: Seconds, quota: f64) -> Seconds {
+        let mut to = from + 1.0;
+        while self.used((to - 10.0).max(from), to, quota) < 0.95 {
+            to += 0.5;
+            assert!(to < from + 1_000.0, "it never does");
+        }
+        to - from
+    }
+}
+
+pub(super) struct Upstream {
+    case: Case,
+    level: f64,
+    tokens: f64,
+    at: Seconds,
+    dice: StdRng,
+    pub(super) log: Log,
+}
+
+impl Upstream {
+    /// An upstream with full buckets.
+    pub(super) fn new(case: Case) -> Self {
+        Upstream {
+            level: QUOTA * case.window,
+            tokens: case.tokens.unwrap_or(f64::INFINITY) * case.window,
+            at: START,
+            dice: StdRng::seed_from_u64(case.seed),
+            log: Log::default(),
+            case,
+        }
+    }
+
+    fn share(&self, now: Seconds) -> f64 {
+        let past = self.case.schedule.iter().rev();
+        past.into_iter()
+            .find(|(from, _)| START + from <= now)
+            .map_or(1.0, |it| it.1)
+    }
+
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.dice.random::<f64>()).sum::<f64>() - 6.0
+    }
+
+    /// A call comes: what it is answered with, and when.
+    pub(super) fn call(&mut self, cost: Cost, now: Seconds) -> (Seconds, Reply) {
+        // The network takes its time, and not always the same.
+        let now = (now + self.dice.random_range(0.001..0.03)).max(self.at);
+        let rate = QUOTA * self.share(now);
+        let passed = now - self.at;
+        self.at = now;
+        self.level = (self.level + passed * rate).min((rate * self.case.window).max(1.0));
+        let limit = self.case.tokens.unwrap_or(f64::INFINITY);
+        self.tokens = (self.tokens + passed * limit).min(limit * self.case.window);
+        let prompt = (cost.bytes as f64 / 4.0 * (1.0 + 0.1 * self.normal())).max(1.0);
+        let answer = self.dice.random_range(0.1..0.5) * cost.max_tokens.unwrap_or(1_000) as f64;
+        let charge = match self.case.charges_reserved {
+            true => prompt + cost.max_tokens.unwrap_or(1_000) as f64,
+            false => prompt + answer,
+        };
+        let admitted = self.level >= 1.0 && self.tokens >= charge;
+        // A refused call is charged as well.
+        self.level = (self.level - 1.0).max(0.0);
+        if admitted {
+            self.tokens -= charge;
+        }
+        let units = if self.case.tokens.is_some() {
+            charge
+        } else {
+            1.0
+        };
+        self.log.calls.push((now, admitted, units));
+        let (latency, said) = if admitted {
+            let latency = 2.0 * (0.6 * self.normal() - 0.18).exp();
+            (latency, Answer::Used(prompt as u64, answer as u64))
+        } else {
+            let told = if self.case.tells_wait { 1.0 } else { 0.2 };
+            (
+                REFUSAL,
+                Answer::Throttled {
+                    told,
+                    slow_down: false,
+                },
+            )
+        };
+        (now + latency, self.reply(said, limit))
+    }
+
+    fn reply(&self, answer: Answer, limit: f64) -> Reply {
+        let told = |limit: f64, level: f64| match () {
+            () if !self.case.tells_limits || limit.is_infinite() => Room::default(),
+            () if self.case.lies => Room {
+                limit: Some(limit * 2.0),
+                remaining: Some(limit * 100.0),
+            },
+            () => Room {
+                limit: Some(limit),
+                remaining: Some(level.floor()),
+            },
+        };
+        let requests = match self.case.tokens {
+            Some(_) => Room::default(),
+            None => told(QUOTA * self.share(self.at), self.level),
+        };
+        Reply {
+            requests,
+            tokens: told(limit, self.tokens),
+            answer,
+        }
+    }
+}

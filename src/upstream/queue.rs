@@ -1,0 +1,196 @@
+//! The queue of one model's calls, and who may still join it.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+
+use super::{
+    pace::{Cost, Line, Seconds, Sent, Settings, Step, float},
+    shared::Known,
+};
+
+/// A turn that is further away is not waited for.
+pub(super) const NEAR: Duration = Duration::from_secs(2);
+/// So many calls of a model may wait however slow it is, for as long as a call waits at all: without them every turn
+/// of a slow one would find nobody there.
+pub(super) const FEW: usize = 2;
+/// Calls that may wait for their first turns while nothing is known yet.
+pub(super) const FIRST: usize = 64;
+/// Calls taken for a model that is held back find that out at once and make room for others.
+const PASSING: usize = 32;
+/// Calls are not put off for longer than this for want of a place: it may be free earlier than was thought.
+const PUT_OFF_MAX: Seconds = 60.0;
+
+/// The calls of one model.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) state: Mutex<State>,
+    /// Held by the first of the queue.
+    pub(super) first: tokio::sync::Mutex<()>,
+    /// What all processes go by, and where it is stored.
+    pub(super) known: tokio::sync::Mutex<Known>,
+    pub(super) key: String,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) line: Line,
+    pub(super) waiting: usize,
+    /// Tokens of those that wait.
+    pub(super) tokens: f64,
+    /// When a call asked for a turn last.
+    pub(super) used_at: Seconds,
+    /// When the next call that finds no place in the queue should come again.
+    later: Seconds,
+}
+
+impl Queue {
+    /// A queue without calls, whose schedule is stored under `key`.
+    pub(super) fn new(settings: Settings, key: String) -> Self {
+        Queue {
+            key,
+            known: tokio::sync::Mutex::default(),
+            state: Mutex::new(State {
+                line: Line::new(settings),
+                waiting: 0,
+                tokens: 0.0,
+                used_at: 0.0,
+                later: 0.0,
+            }),
+            first: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Takes the last place, if its turn is near enough.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        cost: Cost,
+        patience: Duration,
+        now: Seconds,
+    ) -> Result<Place, Duration> {
+        let mut state = self.state.lock();
+        state.used_at = now;
+        let tokens = state.line.tokens(cost);
+        let wait = state.due(tokens, now);
+        if state.line.is_held(now + NEAR.as_secs_f64()) {
+            return Err(wait);
+        }
+        let has_place = match state.line.pace(now) {
+            Some(rate) => state.waiting < FEW + within_a_second(rate),
+            None => true,
+        };
+        if wait > patience || !has_place {
+            return Err(state.put_off(wait, now));
+        }
+        state.waiting += 1;
+        state.tokens += tokens;
+        Ok(Place {
+            queue: self.clone(),
+            tokens,
+        })
+    }
+
+    /// How long a call would wait behind those that do.
+    pub(super) fn due(&self, cost: Cost, now: Seconds) -> Duration {
+        let state = self.state.lock();
+        let tokens = state.line.tokens(cost);
+        state.due(tokens, now)
+    }
+
+    /// Nothing goes out for longer than is waited for.
+    pub(super) fn is_held(&self, now: Seconds) -> bool {
+        self.state.lock().line.is_held(now + NEAR.as_secs_f64())
+    }
+}
+
+impl State {
+    /// The turn of the first in the queue, or when to look again; none when it takes turns from the schedule to know.
+    pub(super) fn step(&mut self, cost: Cost, now: Seconds) -> Option<Result<Sent, Seconds>> {
+        let tokens = self.line.tokens(cost);
+        let step = self.line.step(tokens, now);
+        self.done(step, cost, tokens, now)
+    }
+
+    /// As [`State::step`], where this process has a share of the rate to itself.
+    pub(super) fn step_alone(
+        &mut self,
+        cost: Cost,
+        share: f64,
+        now: Seconds,
+    ) -> Result<Sent, Seconds> {
+        let tokens = self.line.tokens(cost);
+        let mut step = self.line.step(tokens, now);
+        if step == Step::Lease {
+            step = self.line.lease_alone(tokens, share, now);
+        }
+        self.done(step, cost, tokens, now).unwrap_or(Err(now))
+    }
+
+    fn done(
+        &mut self,
+        step: Step,
+        cost: Cost,
+        tokens: f64,
+        now: Seconds,
+    ) -> Option<Result<Sent, Seconds>> {
+        match step {
+            Step::Go => Some(Ok(self.line.used(cost, tokens, now))),
+            Step::Wait(until) => Some(Err(until)),
+            Step::Lease => None,
+        }
+    }
+
+    /// How long a call of so many tokens would wait behind those that do.
+    pub(super) fn due(&self, tokens: f64, now: Seconds) -> Duration {
+        let ahead = (float(self.waiting as u64), self.tokens);
+        duration(self.line.due(ahead, tokens, now) - now)
+    }
+
+    /// How many calls may wait; none where any number may.
+    pub(super) fn room(&self, now: Seconds) -> Option<usize> {
+        if self.line.is_held(now + NEAR.as_secs_f64()) {
+            return Some(PASSING);
+        }
+        match self.line.pace(now) {
+            Some(rate) => Some(FEW + within_a_second(rate)),
+            None if self.line.is_beginning(now) => Some(FIRST),
+            None => None,
+        }
+    }
+
+    /// When a call that finds no place should come again: those before it were told an earlier time.
+    fn put_off(&mut self, wait: Duration, now: Seconds) -> Duration {
+        let each = self.line.pace(now).map_or(0.0, f64::recip);
+        let at = (now + wait.as_secs_f64()).max(self.later.min(now + PUT_OFF_MAX));
+        self.later = at + each;
+        duration(at - now)
+    }
+}
+
+/// A place in a queue.
+pub(super) struct Place {
+    queue: Arc<Queue>,
+    tokens: f64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.queue.state.lock();
+        state.waiting -= 1;
+        state.tokens -= self.tokens;
+    }
+}
+
+pub(super) fn duration(seconds: Seconds) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// How many calls are begun at such a rate within a second.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and rates are not negative"
+)]
+pub(super) fn within_a_second(rate: f64) -> usize {
+    rate.ceil() as usize
+}
