@@ -40,6 +40,10 @@ impl Config {
                 key::UPSTREAM_TOKENS_PER_MINUTE.path,
                 shown_limit(self.upstream.tokens_per_minute),
             ),
+            (
+                key::UPSTREAM_ADAPTIVE_CONCURRENCY.path,
+                self.upstream.adaptive_concurrency.to_string(),
+            ),
             (key::MODEL.path, self.model.clone()),
             (key::CONCURRENCY.path, self.concurrency.to_string()),
             (key::LEASE.path, length(self.lease)),

@@ -15,11 +15,13 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<UpstreamConfi
     let api_key = api_key::read(layers, faults);
     let requests_per_minute = layers.read(&key::UPSTREAM_REQUESTS_PER_MINUTE, faults, limit);
     let tokens_per_minute = layers.read(&key::UPSTREAM_TOKENS_PER_MINUTE, faults, limit);
+    let adaptive = layers.read(&key::UPSTREAM_ADAPTIVE_CONCURRENCY, faults, value::switch);
     Some(UpstreamConfig {
         base_url: base_url?,
         api_key: api_key?,
         requests_per_minute: requests_per_minute?,
         tokens_per_minute: tokens_per_minute?,
+        adaptive_concurrency: adaptive?,
     })
 }
 

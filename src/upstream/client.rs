@@ -78,7 +78,7 @@ impl Client {
         scope
             .update(key.unwrap_or_default().as_bytes())
             .update(b"\0");
-        let pacer = Arc::new(Pacer::new(settings, scope));
+        let pacer = Arc::new(Pacer::new(settings, config.adaptive_concurrency, scope));
         Ok(Client(Arc::new(Inner {
             http: http_client(endpoint.is_plain())?,
             endpoint,
@@ -225,10 +225,14 @@ fn throttled(failed: &Failed) -> Option<Duration> {
 fn heard(result: &Result<Outcome, Failed>, slow_down: bool) -> Heard {
     match result {
         Ok(outcome) => Heard::Used(outcome.usage.input_tokens, outcome.usage.output_tokens),
-        Err(failed) => throttled(failed).map_or(Heard::Other, |told| Heard::Throttled {
-            told: told.as_secs_f64(),
-            slow_down,
-        }),
+        Err(failed) => match (throttled(failed), failed.failure.code) {
+            (Some(told), _) => Heard::Throttled {
+                told: told.as_secs_f64(),
+                slow_down,
+            },
+            (None, ErrorCode::UpstreamOverloaded) => Heard::Overloaded,
+            (None, _) => Heard::Other,
+        },
     }
 }
 

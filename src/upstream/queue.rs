@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
-    pace::{Cost, Line, Seconds, Sent, Settings, Step, float},
+    pace::{Answer, Ceiling, Cost, Line, Seconds, Sent, Settings, Step, float},
     shared::Known,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Queue {
     /// What all processes go by, and where it is stored.
     pub(super) known: tokio::sync::Mutex<Known>,
     pub(super) key: String,
+    /// A call ended: there may be room below the ceiling.
+    pub(super) freed: Notify,
 }
 
 #[derive(Debug)]
@@ -40,21 +43,28 @@ pub(super) struct State {
     pub(super) tokens: f64,
     /// When a call asked for a turn last.
     pub(super) used_at: Seconds,
+    /// Calls that had their turn and have not ended.
+    under_way: usize,
+    /// How many of them there may be, where that follows how long answers take.
+    ceiling: Option<Ceiling>,
     /// When the next call that finds no place in the queue should come again.
     later: Seconds,
 }
 
 impl Queue {
     /// A queue without calls, whose schedule is stored under `key`.
-    pub(super) fn new(settings: Settings, key: String) -> Self {
+    pub(super) fn new(settings: Settings, is_adaptive: bool, key: String) -> Self {
         Queue {
             key,
+            freed: Notify::new(),
             known: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 line: Line::new(settings),
                 waiting: 0,
                 tokens: 0.0,
                 used_at: 0.0,
+                under_way: 0,
+                ceiling: is_adaptive.then(Ceiling::default),
                 later: 0.0,
             }),
             first: tokio::sync::Mutex::default(),
@@ -97,6 +107,12 @@ impl Queue {
         state.due(tokens, now)
     }
 
+    /// A call ended.
+    pub(super) fn free(&self) {
+        self.state.lock().under_way -= 1;
+        self.freed.notify_one();
+    }
+
     /// Nothing goes out for longer than is waited for.
     pub(super) fn is_held(&self, now: Seconds) -> bool {
         self.state.lock().line.is_held(now + NEAR.as_secs_f64())
@@ -134,9 +150,30 @@ impl State {
         now: Seconds,
     ) -> Option<Result<Sent, Seconds>> {
         match step {
-            Step::Go => Some(Ok(self.line.used(cost, tokens, now))),
+            Step::Go => {
+                self.under_way += 1;
+                Some(Ok(self.line.used(cost, tokens, now)))
+            }
             Step::Wait(until) => Some(Err(until)),
             Step::Lease => None,
+        }
+    }
+
+    /// As many calls are under way as may be.
+    pub(super) fn is_full(&self) -> bool {
+        let ceiling = self.ceiling.as_ref();
+        ceiling.is_some_and(|ceiling| ceiling.is_full(self.under_way))
+    }
+
+    /// An answer came after so long.
+    pub(super) fn answered(&mut self, answer: Answer, took: Seconds) {
+        let Some(ceiling) = &mut self.ceiling else {
+            return;
+        };
+        match answer {
+            Answer::Used(_, tokens) => ceiling.answered(took, tokens, self.under_way),
+            Answer::Overloaded => ceiling.overloaded(),
+            Answer::Throttled { .. } | Answer::Other => {}
         }
     }
 
@@ -153,8 +190,13 @@ impl State {
         }
         match self.line.pace(now) {
             Some(rate) => Some(FEW + within_a_second(rate)),
-            None if self.line.is_beginning(now) => Some(FIRST),
-            None => None,
+            None => match &self.ceiling {
+                Some(ceiling) => Some(FEW + within_a_second(ceiling.limit() / 8.0)),
+                None => {
+                    let spare = self.line.beginning(now)?;
+                    Some(FIRST.max(within_a_second(spare)))
+                }
+            },
         }
     }
 
@@ -185,7 +227,7 @@ pub(super) fn duration(seconds: Seconds) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// How many calls are begun at such a rate within a second.
+/// How many calls are begun at such a rate within a second, rounded up.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
