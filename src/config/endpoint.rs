@@ -23,13 +23,14 @@ use crate::upstream::{Endpoint, Models, Style};
 /// Where they stand in the file.
 pub(super) const LIST: &str = "upstream.endpoints";
 /// What may stand in one of them.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "name",
     "url",
     "api_key_file",
     "api_key_env",
     "requests_per_minute",
     "tokens_per_minute",
+    "adaptive_concurrency",
     "style",
     "price",
     "models",
@@ -91,11 +92,12 @@ fn refuse_single(layers: &Layers, list: &Value, faults: &mut Faults) {
         let message = format!("says the same as [[{LIST}]] does; leave one of them out");
         faults.add(origin, message);
     }
-    let limits = [
+    let settings = [
         &key::UPSTREAM_REQUESTS_PER_MINUTE,
         &key::UPSTREAM_TOKENS_PER_MINUTE,
+        &key::UPSTREAM_ADAPTIVE_CONCURRENCY,
     ];
-    for origin in limits.into_iter().filter_map(said) {
+    for origin in settings.into_iter().filter_map(said) {
         let message =
             format!("holds for no endpoint; write it into those of [[{LIST}]] that it is for");
         faults.add(origin, message);
@@ -127,6 +129,7 @@ impl Entry<'_, '_> {
         let keys = self.keys();
         let requests_per_minute = self.limit("requests_per_minute");
         let tokens_per_minute = self.limit("tokens_per_minute");
+        let adaptive_concurrency = self.switch("adaptive_concurrency");
         let style = self.style();
         let price = self.price();
         let models = self.models();
@@ -136,6 +139,7 @@ impl Entry<'_, '_> {
             keys: keys?,
             requests_per_minute: requests_per_minute?,
             tokens_per_minute: tokens_per_minute?,
+            adaptive_concurrency: adaptive_concurrency?,
             style: style?,
             price: price?,
             models: models?,
@@ -190,6 +194,14 @@ impl Entry<'_, '_> {
             return read.map_err(|message| self.fault(field, message)).ok();
         }
         self.text(field, Some("auto"), limit)
+    }
+
+    /// Off where it is left out.
+    fn switch(&mut self, field: &str) -> Option<bool> {
+        if let Some(Value::Boolean(switch)) = self.table.get(field) {
+            return Some(*switch);
+        }
+        self.text(field, Some("false"), value::switch)
     }
 
     fn style(&mut self) -> Option<Style> {

@@ -83,6 +83,8 @@ keys! {
     UPSTREAM_REQUESTS_PER_MINUTE = file_only("upstream.requests_per_minute", "auto");
     /// Tokens of one model a minute that the key may use.
     UPSTREAM_TOKENS_PER_MINUTE = file_only("upstream.tokens_per_minute", "auto");
+    /// Calls at once follow how long answers take.
+    UPSTREAM_ADAPTIVE_CONCURRENCY = file_only("upstream.adaptive_concurrency", "false");
     /// Model of a task that names none.
     MODEL = everywhere("model", "TIDINGS_MODEL", "--model", "gpt-4o-mini");
     /// Ceiling of upstream calls in flight.

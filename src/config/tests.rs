@@ -341,3 +341,20 @@ fn a_full_store_names_the_keys_to_raise() {
         assert!(cause.contains(key.path), "{cause}");
     }
 }
+
+#[test]
+fn a_limit_of_the_upstream_is_a_number_or_left_to_be_found() {
+    let config = from_file(
+        "[upstream]\nrequests_per_minute = 500\ntokens_per_minute = \"auto\"\nadaptive_concurrency = true",
+    )
+    .unwrap();
+    let upstream = config.upstream;
+    assert_eq!(upstream.requests_per_minute.map(u64::from), Some(500));
+    assert_eq!(upstream.tokens_per_minute, None);
+    assert!(upstream.adaptive_concurrency);
+    for wrong in ["0", "-1", "\"many\""] {
+        let faults = from_file(&format!("[upstream]\nrequests_per_minute = {wrong}")).unwrap_err();
+        let said = faults.to_string();
+        assert!(said.contains("and not auto"), "{said}");
+    }
+}

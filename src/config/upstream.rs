@@ -15,11 +15,13 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Option<UpstreamConfi
     let api_key = api_key::read(layers, faults);
     let requests_per_minute = layers.read(&key::UPSTREAM_REQUESTS_PER_MINUTE, faults, limit);
     let tokens_per_minute = layers.read(&key::UPSTREAM_TOKENS_PER_MINUTE, faults, limit);
+    let adaptive = layers.read(&key::UPSTREAM_ADAPTIVE_CONCURRENCY, faults, value::switch);
     Some(UpstreamConfig {
         base_url: base_url?,
         api_key: api_key?,
         requests_per_minute: requests_per_minute?,
         tokens_per_minute: tokens_per_minute?,
+        adaptive_concurrency: adaptive?,
     })
 }
 
@@ -90,6 +92,10 @@ impl Config {
                     key::UPSTREAM_TOKENS_PER_MINUTE.path,
                     shown_limit(self.upstream.tokens_per_minute),
                 ),
+                (
+                    key::UPSTREAM_ADAPTIVE_CONCURRENCY.path,
+                    self.upstream.adaptive_concurrency.to_string(),
+                ),
             ];
         }
         let endpoints: Vec<String> = self.endpoints.iter().map(shown_endpoint).collect();
@@ -98,7 +104,7 @@ impl Config {
 }
 
 /// An endpoint without its keys: `eu https://eu/v1 (azure, 2 keys, requests_per_minute 600, tokens_per_minute auto,
-/// price 1, models gpt-4o = mine)`.
+/// adaptive_concurrency false, price 1, models gpt-4o = mine)`.
 fn shown_endpoint(endpoint: &Endpoint) -> String {
     let keys = match endpoint.keys.len() {
         0 => "no key".to_owned(),
@@ -117,12 +123,14 @@ fn shown_endpoint(endpoint: &Endpoint) -> String {
         }
     };
     format!(
-        "{} {} ({}, {keys}, requests_per_minute {}, tokens_per_minute {}, price {}, {models})",
+        "{} {} ({}, {keys}, requests_per_minute {}, tokens_per_minute {}, \
+         adaptive_concurrency {}, price {}, {models})",
         endpoint.name,
         endpoint.shown_url(),
         endpoint.style.word(),
         shown_limit(endpoint.requests_per_minute),
         shown_limit(endpoint.tokens_per_minute),
+        endpoint.adaptive_concurrency,
         endpoint.price,
     )
 }

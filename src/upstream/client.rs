@@ -84,7 +84,7 @@ impl Client {
             endpoint,
             key: config.api_key,
             credential,
-            pacer: Arc::new(Pacer::new(settings, scope)),
+            pacer: Arc::new(Pacer::new(settings, config.adaptive_concurrency, scope)),
         })))
     }
 
@@ -289,10 +289,14 @@ pub(super) fn throttled(failed: &Failed) -> Option<Duration> {
 fn heard(result: &Result<Outcome, Failed>, slow_down: bool) -> Heard {
     match result {
         Ok(outcome) => Heard::Used(outcome.usage.input_tokens, outcome.usage.output_tokens),
-        Err(failed) => throttled(failed).map_or(Heard::Other, |told| Heard::Throttled {
-            told: told.as_secs_f64(),
-            slow_down,
-        }),
+        Err(failed) => match (throttled(failed), failed.failure.code) {
+            (Some(told), _) => Heard::Throttled {
+                told: told.as_secs_f64(),
+                slow_down,
+            },
+            (None, ErrorCode::UpstreamOverloaded) => Heard::Overloaded,
+            (None, _) => Heard::Other,
+        },
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Endpoint {
     pub requests_per_minute: Option<NonZeroU64>,
     /// As in [`Config::tokens_per_minute`](super::Config::tokens_per_minute), for each key.
     pub tokens_per_minute: Option<NonZeroU64>,
+    /// As in [`Config::adaptive_concurrency`](super::Config::adaptive_concurrency).
+    pub adaptive_concurrency: bool,
     /// How it wants to be addressed.
     pub style: Style,
     /// Among endpoints that could take a call equally soon, the lowest price is taken.
@@ -46,6 +48,7 @@ impl fmt::Debug for Endpoint {
             .field("keys", &self.keys.len())
             .field("requests_per_minute", &self.requests_per_minute)
             .field("tokens_per_minute", &self.tokens_per_minute)
+            .field("adaptive_concurrency", &self.adaptive_concurrency)
             .field("style", &self.style)
             .field("price", &self.price)
             .field("models", &self.models)
@@ -189,6 +192,7 @@ mod tests {
             keys: vec![SecretString::from("hunter2")],
             requests_per_minute: NonZeroU64::new(600),
             tokens_per_minute: None,
+            adaptive_concurrency: false,
             style: Style::Azure,
             price: 1.0,
             models: Models::Any,
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(
             format!("{endpoint:?}"),
             "Endpoint { name: \"eu\", base_url: \"https://host/v1?…\", keys: 1, requests_per_minute: Some(600), \
-             tokens_per_minute: None, style: Azure, price: 1.0, models: Any }"
+             tokens_per_minute: None, adaptive_concurrency: false, style: Azure, price: 1.0, models: Any }"
         );
     }
 }

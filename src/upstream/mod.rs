@@ -57,6 +57,9 @@ pub struct Config {
     pub requests_per_minute: Option<NonZeroU64>,
     /// Tokens of one model that the key may use in a minute, prompts and answers together.
     pub tokens_per_minute: Option<NonZeroU64>,
+    /// How many calls of one model are under way at once follows how long answers take: for a server of one's own,
+    /// which tells no limit, refuses nothing and only gets slower.
+    pub adaptive_concurrency: bool,
 }
 
 impl Config {
@@ -67,6 +70,7 @@ impl Config {
             api_key: None,
             requests_per_minute: None,
             tokens_per_minute: None,
+            adaptive_concurrency: false,
         }
     }
 
@@ -100,6 +104,7 @@ impl fmt::Debug for Config {
             .field("api_key", &self.api_key.as_ref().map(|_| "***"))
             .field("requests_per_minute", &self.requests_per_minute)
             .field("tokens_per_minute", &self.tokens_per_minute)
+            .field("adaptive_concurrency", &self.adaptive_concurrency)
             .finish()
     }
 }
@@ -200,7 +205,7 @@ mod tests {
         assert_eq!(
             format!("{config:?}"),
             "Config { base_url: \"https://host/v1?…\", api_key: Some(\"***\"), requests_per_minute: None, \
-             tokens_per_minute: None }"
+             tokens_per_minute: None, adaptive_concurrency: false }"
         );
         let call = Call {
             path: "/chat/completions".to_owned(),

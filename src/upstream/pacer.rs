@@ -34,6 +34,7 @@ const MODELS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Pacer {
     settings: Settings,
+    is_adaptive: bool,
     /// Tells the endpoint and the key from others, and tells nobody what they are.
     scope: blake3::Hasher,
     link: OnceLock<Link>,
@@ -47,14 +48,17 @@ pub(super) struct Turn {
     pacer: Arc<Pacer>,
     queue: Arc<Queue>,
     sent: Sent,
-    is_out: bool,
+    /// When the call went out.
+    out_at: Option<Seconds>,
 }
 
 impl Pacer {
-    /// Schedules for one endpoint and key, which `scope` has hashed.
-    pub(super) fn new(settings: Settings, scope: blake3::Hasher) -> Self {
+    /// Schedules for one endpoint and key, which `scope` has hashed. Where it is adaptive, how many calls are under way
+    /// at once follows how long answers take.
+    pub(super) fn new(settings: Settings, is_adaptive: bool, scope: blake3::Hasher) -> Self {
         Pacer {
             settings,
+            is_adaptive,
             scope,
             link: OnceLock::new(),
             start: (SystemClock.now(), Instant::now()),
@@ -88,7 +92,7 @@ impl Pacer {
     /// How long a call would wait for its turn behind those that do; zero where nothing is in its way.
     pub(super) fn opens_in(&self, model: &str, cost: Cost) -> Duration {
         let queue = self.queues.lock().get(model).cloned();
-        queue.map_or(Duration::ZERO, |queue| queue.due(cost, self.now()))
+        queue.map_or(Duration::ZERO, |queue| queue.opens_in(cost, self.now()))
     }
 
     /// How many calls may wait for their turns, of those models that some asked for lately and that count; none where
@@ -116,13 +120,18 @@ impl Pacer {
     async fn first(self: &Arc<Self>, queue: &Arc<Queue>, cost: Cost) -> Result<Turn, Duration> {
         let _first = queue.first.lock().await;
         loop {
+            let freed = queue.freed.notified();
+            if queue.state.lock().is_full() {
+                freed.await;
+                continue;
+            }
             let until = match self.step(queue, cost).await {
                 Ok(sent) => {
                     return Ok(Turn {
                         pacer: self.clone(),
                         queue: queue.clone(),
                         sent,
-                        is_out: false,
+                        out_at: None,
                     });
                 }
                 Err(until) => until,
@@ -219,7 +228,8 @@ impl Pacer {
             queues.retain(|_, queue| Arc::strong_count(queue) > 1);
         }
         let key = self.scope.clone().update(model.as_bytes()).finalize();
-        let queue = Arc::new(Queue::new(self.settings, format!("pace:{}", key.to_hex())));
+        let key = format!("pace:{}", key.to_hex());
+        let queue = Arc::new(Queue::new(self.settings, self.is_adaptive, key));
         queues.insert(model.to_owned(), queue.clone());
         queue
     }
@@ -237,7 +247,7 @@ impl Pacer {
 impl Turn {
     /// The call goes out.
     pub(super) fn go(&mut self) {
-        self.is_out = true;
+        self.out_at = Some(self.pacer.now());
     }
 
     /// What came back: what its headers say of calls and of tokens, and what it means.
@@ -248,7 +258,11 @@ impl Turn {
             answer,
         };
         let now = self.pacer.now();
-        self.queue.state.lock().line.heard(&self.sent, &reply, now);
+        let mut state = self.queue.state.lock();
+        state.line.heard(&self.sent, &reply, now);
+        if let Some(out_at) = self.out_at {
+            state.answered(answer, now - out_at);
+        }
     }
 
     /// Lets other processes know of a 429.
@@ -259,10 +273,11 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if !self.is_out {
+        if self.out_at.is_none() {
             let now = self.pacer.now();
             self.queue.state.lock().line.gave_back(&self.sent, now);
         }
+        self.queue.free();
     }
 }
 

@@ -23,7 +23,7 @@ fn limited_to(requests: Option<f64>) -> Arc<Pacer> {
         requests,
         tokens: None,
     };
-    Arc::new(Pacer::new(settings, blake3::Hasher::new()))
+    Arc::new(Pacer::new(settings, false, blake3::Hasher::new()))
 }
 
 fn pacer() -> Arc<Pacer> {
@@ -161,4 +161,47 @@ async fn a_slow_model_has_somebody_waiting_for_its_turn() {
     send(&pacer).await.unwrap();
     let second = send(&pacer).await.unwrap();
     assert!((9.0..11.0).contains(&second.as_secs_f64()), "{second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_pacer_keeps_calls_below_what_a_server_can_take() {
+    let pacer = Arc::new(Pacer::new(Settings::default(), true, blake3::Hasher::new()));
+    let under_way = std::sync::atomic::AtomicU32::new(0);
+    let most = std::sync::atomic::AtomicU32::new(0);
+    let count = std::sync::atomic::Ordering::SeqCst;
+    stream::iter(0..3_000)
+        .for_each_concurrent(200, async |_| {
+            let mut patience = Duration::from_secs(3_600);
+            let mut turn = pacer.turn(&call("m"), &mut patience).await.unwrap();
+            turn.go();
+            let now = under_way.fetch_add(1, count) + 1;
+            most.fetch_max(now, count);
+            // Eight at once are as quick as one.
+            sleep(Duration::from_secs(1).mul_f64((f64::from(now) / 8.0).max(1.0))).await;
+            under_way.fetch_sub(1, count);
+            turn.heard(Default::default(), Answer::Used(10, 100));
+        })
+        .await;
+    let most = most.into_inner();
+    assert!((8..=40).contains(&most), "{most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_enough_calls_is_open_once_one_of_them_may_have_ended() {
+    let pacer = Arc::new(Pacer::new(Settings::default(), true, blake3::Hasher::new()));
+    let opens_in = || pacer.opens_in("m", Cost::default()).as_secs_f64();
+    let mut patience = Duration::from_secs(30);
+    for _ in 0..50 {
+        let mut turn = pacer.turn(&call("m"), &mut patience).await.unwrap();
+        turn.go();
+        assert!(opens_in() < 0.01, "it takes two at first");
+        sleep(Duration::from_secs(1)).await;
+        turn.heard(Default::default(), Answer::Used(10, 100));
+    }
+    let mut under_way = Vec::new();
+    while opens_in() < 0.01 {
+        under_way.push(pacer.turn(&call("m"), &mut patience).await.unwrap());
+    }
+    let each = 1.0 / under_way.len() as f64;
+    assert!((opens_in() - each).abs() < 0.1 * each, "{}", opens_in());
 }

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
-    pace::{Cost, Line, Seconds, Sent, Settings, Step, float},
+    pace::{Answer, Ceiling, Cost, Line, Seconds, Sent, Settings, Step, float},
     shared::Known,
 };
 
@@ -21,6 +22,9 @@ const PASSING: usize = 32;
 /// Calls are not put off for longer than this for want of a place: it may be free earlier than was thought.
 const PUT_OFF_MAX: Seconds = 60.0;
 
+/// How much of what is known of the time that calls take one more replaces.
+const WEIGHT: f64 = 0.1;
+
 /// The calls of one model.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -30,6 +34,8 @@ pub(super) struct Queue {
     /// What all processes go by, and where it is stored.
     pub(super) known: tokio::sync::Mutex<Known>,
     pub(super) key: String,
+    /// A call ended: there may be room below the ceiling.
+    pub(super) freed: Notify,
 }
 
 #[derive(Debug)]
@@ -40,21 +46,31 @@ pub(super) struct State {
     pub(super) tokens: f64,
     /// When a call asked for a turn last.
     pub(super) used_at: Seconds,
+    /// Calls that had their turn and have not ended.
+    under_way: usize,
+    /// How long they took lately.
+    took: Seconds,
+    /// How many of them there may be, where that follows how long answers take.
+    ceiling: Option<Ceiling>,
     /// When the next call that finds no place in the queue should come again.
     later: Seconds,
 }
 
 impl Queue {
     /// A queue without calls, whose schedule is stored under `key`.
-    pub(super) fn new(settings: Settings, key: String) -> Self {
+    pub(super) fn new(settings: Settings, is_adaptive: bool, key: String) -> Self {
         Queue {
             key,
+            freed: Notify::new(),
             known: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 line: Line::new(settings),
                 waiting: 0,
                 tokens: 0.0,
                 used_at: 0.0,
+                under_way: 0,
+                took: 0.0,
+                ceiling: is_adaptive.then(Ceiling::default),
                 later: 0.0,
             }),
             first: tokio::sync::Mutex::default(),
@@ -97,6 +113,19 @@ impl Queue {
         state.due(tokens, now)
     }
 
+    /// How long a call would wait for both, its turn and the ends of calls that are under way.
+    pub(super) fn opens_in(&self, cost: Cost, now: Seconds) -> Duration {
+        let state = self.state.lock();
+        let due = state.due(state.line.tokens(cost), now);
+        due.max(duration(state.free_in()))
+    }
+
+    /// A call ended.
+    pub(super) fn free(&self) {
+        self.state.lock().under_way -= 1;
+        self.freed.notify_one();
+    }
+
     /// Nothing goes out for longer than is waited for.
     pub(super) fn is_held(&self, now: Seconds) -> bool {
         self.state.lock().line.is_held(now + NEAR.as_secs_f64())
@@ -134,9 +163,31 @@ impl State {
         now: Seconds,
     ) -> Option<Result<Sent, Seconds>> {
         match step {
-            Step::Go => Some(Ok(self.line.used(cost, tokens, now))),
+            Step::Go => {
+                self.under_way += 1;
+                Some(Ok(self.line.used(cost, tokens, now)))
+            }
             Step::Wait(until) => Some(Err(until)),
             Step::Lease => None,
+        }
+    }
+
+    /// As many calls are under way as may be.
+    pub(super) fn is_full(&self) -> bool {
+        let ceiling = self.ceiling.as_ref();
+        ceiling.is_some_and(|ceiling| ceiling.is_full(self.under_way))
+    }
+
+    /// An answer came after so long.
+    pub(super) fn answered(&mut self, answer: Answer, took: Seconds) {
+        let Some(ceiling) = &mut self.ceiling else {
+            return;
+        };
+        self.took += WEIGHT * (took - self.took);
+        match answer {
+            Answer::Used(_, tokens) => ceiling.answered(took, tokens, self.under_way),
+            Answer::Overloaded => ceiling.overloaded(),
+            Answer::Throttled { .. } | Answer::Other => {}
         }
     }
 
@@ -146,6 +197,14 @@ impl State {
         duration(self.line.due(ahead, tokens, now) - now)
     }
 
+    /// How long until so many calls have ended that one more may go, if they go on as they did lately.
+    fn free_in(&self) -> Seconds {
+        if !self.is_full() {
+            return 0.0;
+        }
+        self.took * float(self.waiting as u64 + 1) / float(self.under_way.max(1) as u64)
+    }
+
     /// How many calls may wait; none where any number may.
     pub(super) fn room(&self, now: Seconds) -> Option<usize> {
         if self.line.is_held(now + NEAR.as_secs_f64()) {
@@ -153,8 +212,13 @@ impl State {
         }
         match self.line.pace(now) {
             Some(rate) => Some(FEW + within_a_second(rate)),
-            None if self.line.is_beginning(now) => Some(FIRST),
-            None => None,
+            None => match &self.ceiling {
+                Some(ceiling) => Some(FEW + within_a_second(ceiling.limit() / 8.0)),
+                None => {
+                    let spare = self.line.beginning(now)?;
+                    Some(FIRST.max(within_a_second(spare)))
+                }
+            },
         }
     }
 
@@ -185,7 +249,7 @@ pub(super) fn duration(seconds: Seconds) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// How many calls are begun at such a rate within a second.
+/// How many calls are begun at such a rate within a second, rounded up.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -107,6 +107,7 @@ impl Router {
                     api_key,
                     requests_per_minute: endpoint.requests_per_minute,
                     tokens_per_minute: endpoint.tokens_per_minute,
+                    adaptive_concurrency: endpoint.adaptive_concurrency,
                 };
                 let client = Client::styled(config, endpoint.style)?;
                 let seat = Seat {

@@ -71,7 +71,7 @@ fn process(memory: &Arc<Memory>, requests: Option<f64>) -> Arc<Pacer> {
         requests,
         tokens: None,
     };
-    let pacer = Arc::new(Pacer::new(settings, blake3::Hasher::new()));
+    let pacer = Arc::new(Pacer::new(settings, false, blake3::Hasher::new()));
     pacer.share(memory.clone());
     pacer
 }

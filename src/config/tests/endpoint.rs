@@ -22,7 +22,7 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
     let text = format!(
         "[[upstream.endpoints]]\nname = 'eu'\nurl = 'https://eu/openai/deployments/d?api-version=1'\n\
          api_key_file = ['{}', '{}']\napi_key_env = 'AZURE_KEY'\nstyle = 'azure'\nprice = 0.5\n\
-         requests_per_minute = 600\ntokens_per_minute = 'auto'\n\
+         requests_per_minute = 600\ntokens_per_minute = 'auto'\nadaptive_concurrency = true\n\
          models = {{ 'gpt-4o' = 'd' }}\n\
          [[upstream.endpoints]]\nurl = 'http://127.0.0.1:8000/v1'\nprice = 2\nmodels = ['llama', 'gpt-4o']\n\
          [[upstream.endpoints]]\nurl = 'http://127.0.0.1:8001/v1'\n",
@@ -44,6 +44,10 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
     assert_eq!(eu.models.name_of("gpt-4o"), Some("d"));
     assert_eq!(eu.requests_per_minute, NonZeroU64::new(600));
     assert_eq!(eu.tokens_per_minute, None);
+    assert_eq!(
+        (eu.adaptive_concurrency, any.adaptive_concurrency),
+        (true, false)
+    );
     assert_eq!(local.name, "endpoint-2");
     assert_eq!(
         (local.style, local.price, local.keys.len()),
@@ -57,11 +61,11 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
     assert!(
         shown.contains(
             "upstream.endpoints = eu https://eu/openai/deployments/d?… (azure, 3 keys, requests_per_minute 600, \
-             tokens_per_minute auto, price 0.5, models gpt-4o = d); \
+             tokens_per_minute auto, adaptive_concurrency true, price 0.5, models gpt-4o = d); \
              endpoint-2 http://127.0.0.1:8000/v1 (openai, no key, requests_per_minute auto, tokens_per_minute auto, \
-             price 2, models gpt-4o llama); \
+             adaptive_concurrency false, price 2, models gpt-4o llama); \
              endpoint-3 http://127.0.0.1:8001/v1 (openai, no key, requests_per_minute auto, tokens_per_minute auto, \
-             price 1, any model)\n"
+             adaptive_concurrency false, price 1, any model)\n"
         ),
         "{shown}"
     );
@@ -78,7 +82,7 @@ fn endpoints_are_read_with_their_keys_prices_and_models() {
 fn every_fault_of_every_endpoint_is_named_at_once() {
     let text = "[[upstream.endpoints]]\nname = 'a b'\nurl = 'ftp://h'\nurll = 1\napi_key = 'sk-secret'\n\
                 [[upstream.endpoints]]\nprice = -1\nstyle = 'aws'\nmodels = []\n\
-                requests_per_minute = 0\ntokens_per_minute = 'many'\n\
+                requests_per_minute = 0\ntokens_per_minute = 'many'\nadaptive_concurrency = 1\n\
                 api_key_file = '/nonexistent/key'\napi_key_env = ['UNSET', 'TIDINGS_KEY', 'TWO_WORDS']";
     let faults = faults(text, &[("TWO_WORDS", "sk secret")]);
     let expected = [
@@ -93,6 +97,7 @@ fn every_fault_of_every_endpoint_is_named_at_once() {
         "TWO_WORDS: the key holds a space",
         "upstream.endpoints[1].requests_per_minute: `0` is not a whole number from 1 to 1000000000000, and not auto",
         "upstream.endpoints[1].tokens_per_minute: `many` is not a whole number from 1",
+        "upstream.endpoints[1].adaptive_concurrency: a integer is no value for this key",
         "upstream.endpoints[1].style: `aws` is neither openai nor azure",
         "upstream.endpoints[1].price: is not a number from 0 up",
         "upstream.endpoints[1].models: names no models",

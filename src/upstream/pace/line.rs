@@ -94,6 +94,8 @@ pub(crate) enum Answer {
     Other,
     /// So many tokens of prompt and of answer.
     Used(u64, u64),
+    /// The upstream has more calls than it can do.
+    Overloaded,
     /// A 429.
     Throttled {
         /// How long to wait.
@@ -163,9 +165,9 @@ impl Line {
         Some(all / self.bucket.members(now))
     }
 
-    /// Nothing limits the calls, but not many may begin yet.
-    pub(crate) fn is_beginning(&self, now: Seconds) -> bool {
-        self.ramp.spare(now) < BEGUN
+    /// While nothing limits the calls, but not many may begin yet: how many.
+    pub(crate) fn beginning(&self, now: Seconds) -> Option<f64> {
+        Some(self.ramp.spare(now)).filter(|spare| *spare < BEGUN)
     }
 
     /// What to do with the call whose turn is next.
@@ -330,7 +332,7 @@ impl Line {
                     }
                 }
             }
-            Answer::Other => {
+            Answer::Overloaded | Answer::Other => {
                 self.meter.answered(false, now);
                 self.ramp.answered();
             }

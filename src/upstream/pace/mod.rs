@@ -3,9 +3,11 @@
 //! Pure: time is a parameter, in seconds since the Unix epoch, and nothing waits. [`Bucket`] is the schedule that all
 //! processes which share a key agree on; [`control`] decides its rates, from the limits that the upstream tells, from
 //! those configured, or by searching ([`cubic`]) where there are neither; [`estimate`] guesses what a call will cost.
-//! [`Line`] puts them together for one process.
+//! [`Line`] puts them together for one process. Beside them stands [`Ceiling`], for servers that tell nothing, refuse
+//! nothing and only get slower.
 
 mod bucket;
+mod ceiling;
 mod control;
 mod cubic;
 mod estimate;
@@ -13,6 +15,7 @@ mod line;
 mod meter;
 
 pub(super) use bucket::Bucket;
+pub(super) use ceiling::Ceiling;
 pub(super) use control::Settings;
 pub(super) use line::{Answer, Cost, Line, Reply, Room, Sent, Step};
 

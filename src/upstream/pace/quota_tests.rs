@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{Bucket, Cost, Line, Reply, Seconds, Sent, Settings, Step};
-use upstream::{Case, Log, QUOTA, START, Upstream};
+use upstream::{Case, LONG_WAIT, Log, QUOTA, START, Upstream};
 
 /// Calls a process has under way at most.
 const CONCURRENCY: usize = 256;
@@ -259,6 +259,27 @@ fn a_limit_that_is_told_wrong_is_found_out() {
         ..Case::default()
     };
     hold("told twice the limit", &lying, 0.93, 0.03);
+}
+
+#[test]
+fn long_waits_that_were_told_for_a_time_leave_nothing_frozen() {
+    for tells_limits in [true, false] {
+        let storm = Case {
+            storm: 600.0,
+            length: 900.0,
+            tells_limits,
+            ..Case::default()
+        };
+        for seed in 1..=SEEDS {
+            let log = run(Case {
+                seed,
+                ..storm.clone()
+            });
+            let took = log.converged(600.0 + LONG_WAIT, QUOTA);
+            println!("after long waits: {took} s");
+            assert!(took <= 60.0, "{took}");
+        }
+    }
 }
 
 #[test]

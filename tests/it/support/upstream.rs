@@ -50,6 +50,7 @@ pub(crate) fn endpoint(name: &str, base_url: String) -> Endpoint {
         keys: Vec::new(),
         requests_per_minute: None,
         tokens_per_minute: None,
+        adaptive_concurrency: false,
         style: Style::OpenAi,
         price: 1.0,
         models: Models::Any,

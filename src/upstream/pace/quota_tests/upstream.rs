@@ -8,6 +8,8 @@ use super::super::{Answer, Cost, Reply, Room, Seconds, Settings};
 pub(super) const START: Seconds = 1_700_000_000.0;
 /// Calls a second.
 pub(super) const QUOTA: f64 = 10.0;
+/// A wait that has nothing to do with the quota.
+pub(super) const LONG_WAIT: Seconds = 89.0;
 /// How long a refusal takes to come.
 const REFUSAL: Seconds = 0.05;
 
@@ -27,6 +29,8 @@ pub(super) struct Case {
     pub(super) tells_wait: bool,
     pub(super) settings: Settings,
     pub(super) processes: usize,
+    /// Until then every tenth call is refused, with a wait of [`LONG_WAIT`].
+    pub(super) storm: Seconds,
 }
 
 impl Default for Case {
@@ -43,6 +47,7 @@ impl Default for Case {
             tells_wait: true,
             settings: Settings::default(),
             processes: 1,
+            storm: 0.0,
         }
     }
 }
@@ -128,7 +133,8 @@ impl Upstream {
             true => prompt + cost.max_tokens.unwrap_or(1_000) as f64,
             false => prompt + answer,
         };
-        let admitted = self.level >= 1.0 && self.tokens >= charge;
+        let is_struck = now - START < self.case.storm && self.log.calls.len() % 10 == 9;
+        let admitted = self.level >= 1.0 && self.tokens >= charge && !is_struck;
         // A refused call is charged as well.
         self.level = (self.level - 1.0).max(0.0);
         if admitted {
@@ -144,7 +150,11 @@ impl Upstream {
             let latency = 2.0 * (0.6 * self.normal() - 0.18).exp();
             (latency, Answer::Used(prompt as u64, answer as u64))
         } else {
-            let told = if self.case.tells_wait { 1.0 } else { 0.2 };
+            let told = match () {
+                () if is_struck => LONG_WAIT,
+                () if self.case.tells_wait => 1.0,
+                () => 0.2,
+            };
             (
                 REFUSAL,
                 Answer::Throttled {
