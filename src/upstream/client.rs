@@ -15,6 +15,7 @@ use super::{
     Call, Config, Error, Style,
     error_body::{ErrorBody, is_token, reveals},
     gate::Gate,
+    patience::Once,
     reply::{self, NoAnswer},
     request::{Endpoint, Sent, credential, headers},
     retry_after::retry_after,
@@ -88,8 +89,25 @@ impl Client {
         call: &Call,
         before_send: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, Failed> {
-        self.complete_within(call, before_send, &mut PATIENCE.clone(), true)
-            .await
+        let (mut patience, mut least) = (PATIENCE, LEAST_WAIT);
+        let mut before_send = Once::new(before_send);
+        loop {
+            let before_send = async {
+                before_send.run().await;
+                Ok(())
+            };
+            let failed = match self.attempt(call, before_send, &mut patience).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(failed) => failed,
+            };
+            let was_sent = failed.failure.http_status != 0;
+            let told = throttled(&failed).filter(|_| was_sent);
+            if told.is_none_or(|told| told > IN_CALL_WAIT || least > patience) {
+                return Err(failed);
+            }
+            wait(least.mul_f64(rand::random_range(0.5..1.0)), &mut patience).await;
+            least = (least * 2).min(IN_CALL_WAIT);
+        }
     }
 
     /// How long the model's rate limit still holds calls back; zero when they may go.
@@ -97,36 +115,21 @@ impl Client {
         self.0.gate.closed_for(model, now).unwrap_or_default()
     }
 
-    /// As [`Client::complete`], but waits no longer than `patience` in all, from which it takes what it waited, and waits
-    /// out a 429 only where the call `stays`.
-    pub(super) async fn complete_within(
+    /// One send, once the rate limit lets it through, for which it waits as long as `patience` lasts. `before_send` is
+    /// awaited right before the first byte goes out, and may still stop the call.
+    pub(super) async fn attempt(
         &self,
         call: &Call,
-        before_send: impl Future<Output = ()> + Send,
+        before_send: impl Future<Output = Result<(), Failed>> + Send,
         patience: &mut Duration,
-        stays: bool,
     ) -> Result<Outcome, Failed> {
-        let mut least = LEAST_WAIT;
-        let mut before_send = Some(before_send);
-        loop {
-            self.pass_gate(call, patience).await?;
-            if let Some(before_send) = before_send.take() {
-                before_send.await;
-            }
-            let failed = match self.send(call).await {
-                Ok(outcome) => return Ok(outcome),
-                Err(failed) => failed,
-            };
-            let Some(told) = throttled(&failed) else {
-                return Err(failed);
-            };
+        self.pass_gate(call, patience).await?;
+        before_send.await?;
+        let ended = self.send(call).await;
+        if let Some(told) = ended.as_ref().err().and_then(throttled) {
             self.0.gate.close(&call.model, told, Instant::now());
-            if !stays || told > IN_CALL_WAIT || least > *patience {
-                return Err(failed);
-            }
-            wait(least.mul_f64(rand::random_range(0.5..1.0)), patience).await;
-            least = (least * 2).min(IN_CALL_WAIT);
         }
+        ended
     }
 
     /// Waits until the model's rate limit lets calls through; gives up where that takes too long.
