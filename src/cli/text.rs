@@ -88,8 +88,12 @@ fn failure(error: &v1::TaskError) -> String {
 
 /// News of a task between transitions.
 pub(super) fn notice(notice: &v1::TaskNotice) -> String {
-    let news = wait(notice.wait_reason(), notice.wait_until)
-        .unwrap_or_else(|| format!("{} %", notice.progress_percent));
+    let news = wait(notice.wait_reason(), notice.wait_until).unwrap_or_else(|| {
+        match notice.progress_percent {
+            0 => "waits no longer".to_owned(),
+            percent => format!("{percent} %"),
+        }
+    });
     format!("{}  {news}", notice.task_id)
 }
 

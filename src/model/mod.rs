@@ -11,6 +11,7 @@ pub mod spec;
 pub mod status;
 pub mod task;
 pub mod transition;
+pub mod wait;
 
 pub use batch::{Batch, Counts, ParkReason, Parked};
 pub use failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait};
@@ -20,3 +21,4 @@ pub use spec::{Priority, Spec, Work};
 pub use status::Status;
 pub use task::{Charges, Fence, Task, WorkerId};
 pub use transition::{Cause, Event, Illegal, Transition};
+pub use wait::{Due, Waiting};

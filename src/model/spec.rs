@@ -47,6 +47,10 @@ pub struct Spec {
     /// When the task was accepted.
     #[n(12)]
     pub create_time: Timestamp,
+    /// The answer is to come as a stream, and told as it comes.
+    #[n(14)]
+    #[cbor(default)]
+    pub stream: bool,
 }
 
 impl Spec {

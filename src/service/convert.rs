@@ -4,7 +4,7 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use crate::{
     clock::Timestamp,
-    model::{Batch, Cause, Failure, Outcome, Parked, Status, Task, Transition, Usage},
+    model::{Batch, Due, Failure, Outcome, Parked, Status, Task, Transition, Usage, Waiting},
     proto::v1::{self, DurabilityLevel},
     store::Durability,
 };
@@ -34,7 +34,7 @@ pub(super) fn task_at(task: &Task, revision: u64, view: View) -> v1::Task {
     let (wait_reason, wait_until) = if is_latest {
         waiting(task, view)
     } else {
-        (v1::WaitReason::Unspecified, None)
+        (0, None)
     };
     let attempts = if view.compacted {
         Vec::new()
@@ -65,7 +65,7 @@ pub(super) fn task_at(task: &Task, revision: u64, view: View) -> v1::Task {
             .map(result),
         error: task.error().filter(|_| terminal).map(failure),
         progress_percent: progress(task, last, is_latest),
-        wait_reason: wait_reason as i32,
+        wait_reason,
         wait_until,
         labels: spec.labels.clone(),
         model: spec.model.clone(),
@@ -94,23 +94,15 @@ fn progress(task: &Task, last: &Transition, is_latest: bool) -> u32 {
 }
 
 /// Why a queued task waits, and until when.
-fn waiting(task: &Task, view: View) -> (v1::WaitReason, Option<ProtoTimestamp>) {
-    let last = task.last();
-    if last.status != Status::Queued {
-        return (v1::WaitReason::Unspecified, None);
-    }
-    if view.parked.unwrap_or(last.cause == Cause::Parked) {
-        return (v1::WaitReason::Parked, None);
-    }
-    if task.due <= view.now {
-        return (v1::WaitReason::Unspecified, None);
-    }
-    let reason = match last.cause {
-        Cause::Submitted => v1::WaitReason::NotBefore,
-        _ if task.is_throttled() => v1::WaitReason::RateLimited,
-        _ => v1::WaitReason::Backoff,
-    };
-    (reason, Some(timestamp(task.due)))
+fn waiting(task: &Task, view: View) -> (i32, Option<ProtoTimestamp>) {
+    wait(Due::of(task).and_then(|due| due.waiting(view.now, view.parked)))
+}
+
+/// A reason for waiting as the wire has it.
+pub(super) fn wait(waiting: Option<Waiting>) -> (i32, Option<ProtoTimestamp>) {
+    let reason = waiting.map_or(0, |waiting| waiting.reason as i32);
+    let until = waiting.and_then(|waiting| waiting.until);
+    (reason, until.map(timestamp))
 }
 
 fn attempts(task: &Task, past: &[Transition]) -> Vec<v1::TaskAttempt> {

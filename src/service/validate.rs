@@ -120,10 +120,10 @@ impl Rules<'_> {
         let own = Terms::read(&options_field, &options, self, faults);
         let terms = own.or(defaults);
         terms.check(&options_field, faults);
-        let Some((work, model)) = work::read(&field, task, &own, &terms, self, faults)? else {
+        let Some(asked) = work::read(&field, task, &own, &terms, self, faults)? else {
             return Ok(None);
         };
-        Ok(Some(terms.spec(work, model, task.custom_id.clone(), self)))
+        Ok(Some(terms.spec(asked, task.custom_id.clone(), self)))
     }
 }
 

@@ -9,8 +9,8 @@ use super::{BoxStream, MAX_REPLY, Service, convert, error, status::fit, token, v
 use crate::{
     model::BatchId,
     proto::v1::{
-        self, Heartbeat, TaskNotice, WatchBatchRequest, WatchBatchResponse, WatchTaskRequest,
-        WatchTaskResponse, watch_batch_response, watch_task_response,
+        self, Heartbeat, OutputDelta, TaskNotice, WatchBatchRequest, WatchBatchResponse,
+        WatchTaskRequest, WatchTaskResponse, watch_batch_response, watch_task_response,
     },
     store::{Moved, Store},
     watch::{
@@ -25,12 +25,6 @@ impl Service {
         &self,
         request: WatchTaskRequest,
     ) -> Result<BoxStream<WatchTaskResponse>, Status> {
-        if request.include_deltas {
-            return Err(error::unimplemented(
-                "include_deltas",
-                "output is not streamed yet; leave it false",
-            ));
-        }
         let id = validate::task_id("task_id", &request.task_id)?;
         let resume = Resume {
             after: request.after_revision,
@@ -38,9 +32,13 @@ impl Service {
                 .map_err(|_| error::invalid_field("store_epoch", "no epoch is that large"))?,
         };
         let refused = |error| error::from_watch(error, place_of_task);
-        let events = task::watch(self.hub.clone(), id, resume)
-            .await
-            .map_err(refused)?;
+        let hub = self.hub.clone();
+        let events = if request.include_deltas {
+            let events = task::watch_output(hub, id, resume).await;
+            events.map_err(refused)?.boxed()
+        } else {
+            task::watch(hub, id, resume).await.map_err(refused)?.boxed()
+        };
         let store = self.store.clone();
         let told = events.map(move |event| {
             event
@@ -108,6 +106,25 @@ fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse
             task_id: id.to_owned(),
             progress_percent: u32::from(progress),
             ..TaskNotice::default()
+        }),
+        TaskEvent::Waits { waiting } => {
+            let (wait_reason, wait_until) = convert::wait(waiting);
+            watch_task_response::Event::Notice(TaskNotice {
+                task_id: id.to_owned(),
+                wait_reason,
+                wait_until,
+                ..TaskNotice::default()
+            })
+        }
+        TaskEvent::Said {
+            attempt,
+            offset,
+            text,
+        } => watch_task_response::Event::Delta(OutputDelta {
+            task_id: id.to_owned(),
+            text,
+            attempt,
+            offset,
         }),
         TaskEvent::Heartbeat { time } => watch_task_response::Event::Heartbeat(Heartbeat {
             time: Some(convert::timestamp(time)),

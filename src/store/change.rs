@@ -9,7 +9,7 @@ use crate::model::{BatchId, Status, TaskId};
 pub enum Change {
     /// Tasks moved, in this order.
     Moved(Arc<[Moved]>),
-    /// Running tasks made progress.
+    /// Running tasks made progress, or put something out.
     Noted(Arc<[Note]>),
     /// A batch changed as a whole: parked, resumed or closed.
     Amended(BatchId),
@@ -30,7 +30,7 @@ pub struct Moved {
     pub status: Status,
 }
 
-/// Progress of one task.
+/// Progress of one task; the same as before where it put something out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
     /// The task.

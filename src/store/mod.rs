@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod change;
 pub mod embedded;
+pub mod output;
 pub mod record;
 pub mod redis;
 
@@ -20,6 +21,7 @@ use crate::{
 
 pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
+pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
 
 /// How long an idempotency key answers with what it first made.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +49,8 @@ pub const AGING_INTERVAL: u64 = 16;
 /// 9. **Losing is never silent.** A store that finds less than it had acknowledged begins a new epoch, or refuses to
 ///    serve. Whatever is read carries the epoch as of the same instant: [`Task::epoch`], [`Log::epoch`]. Tasks that
 ///    were not lost keep their revisions, and the fences of their workers hold.
+/// 10. **Output is progress, not a promise.** It belongs to one attempt, the next begins with none, and nobody reads it
+///     once the task has moved. A store may lose it before, from its end; never does one attempt's text join another's.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store is.
@@ -75,6 +79,15 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Extends leases, stores progress and marks calls as sent. Answers in order whether each lease is still held.
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error>;
+
+    /// Appends to the output of running attempts, and hints at it as at progress. Answers in order whether each was
+    /// taken: not when the task is not held under that fence any more, when something before the piece is missing, or
+    /// when it would pass [`OUTPUT_MAX`]. What is there already is skipped, so that a call may be repeated.
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error>;
+
+    /// What the running attempt of a task has put out after byte `from`, up to [`OUTPUT_PAGE`]. None when no attempt
+    /// runs, or it has put out nothing.
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error>;
 
     /// Up to `max` tasks that time has run out for: processing with an expired lease, or not terminal with a passed
     /// deadline. Their commit still compares, with [`Commit::guard`].

@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Call, Config, Error, Style,
+    Call, Config, Error, Style, ask,
+    assemble::Broken,
     error_body::{ErrorBody, is_token, reveals},
     gate::Gate,
     patience::Once,
@@ -20,7 +21,7 @@ use super::{
     request::{Endpoint, Sent, credential, headers},
     retry_after::retry_after,
     taxonomy::{Observed, Phase, held_back, judge},
-    transport::{Answer, exchange, http_client},
+    transport::{Answer, Content, exchange, http_client},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -147,20 +148,43 @@ impl Client {
         Ok(())
     }
 
-    /// One send.
+    /// One send, or two where the server refuses what was added to ask for the usage of a stream.
     async fn send(&self, call: &Call) -> Result<Outcome, Failed> {
+        if call.listener.is_none() {
+            let answer = self.exchange(call, call.body.clone()).await?;
+            return self.read(answer, &call.model);
+        }
+        let (body, plain) = (
+            ask::streamed(&call.body, true),
+            ask::streamed(&call.body, false),
+        );
+        let mut answer = self.exchange(call, body.clone()).await?;
+        if let Content::Whole(refusal) = &answer.body
+            && ask::refuses_options(answer.status, refusal)
+            && plain != body
+        {
+            answer = self.exchange(call, plain).await?;
+        }
+        self.read(answer, &call.model)
+    }
+
+    async fn exchange(&self, call: &Call, body: Bytes) -> Result<Answer, Failed> {
         let Some(headers) = headers(call, self.0.credential.as_ref()) else {
             return Err(not_sendable());
         };
+        let listener = call.listener.as_deref();
+        if let Some(listener) = listener {
+            listener.begin();
+        }
         let sent = Sent::default();
         let url = self.0.endpoint.join(&call.path);
-        let body = sent.body(call.body.clone());
-        let exchange = exchange(&self.0.http, url, headers, body);
+        let body = sent.body(body);
+        let exchange = exchange(&self.0.http, url, headers, body, listener);
         let lost = |phase| if sent.is_set() { phase } else { Phase::NotSent };
         match timeout(call.timeout, exchange).await {
             Err(_) => Err(judge(transport(lost(Phase::TimedOut)))),
             Ok(Err(_)) => Err(judge(transport(lost(Phase::Lost)))),
-            Ok(Ok(answer)) => self.read(answer, &call.model),
+            Ok(Ok(answer)) => Ok(answer),
         }
     }
 
@@ -172,16 +196,24 @@ impl Client {
             body,
         } = answer;
         let mut phase = match body {
-            Some(body) if !is_success => Phase::Status(status, ErrorBody::parse(&body)),
-            None if !is_success => Phase::Status(status, ErrorBody::default()),
-            body => match read_success(body, model) {
+            Content::Whole(body) if !is_success => Phase::Status(status, ErrorBody::parse(&body)),
+            Content::TooLarge if !is_success => Phase::Status(status, ErrorBody::default()),
+            Content::Whole(body) => match read_success(body, model) {
                 Ok(outcome) => return Ok(outcome),
                 Err(NoAnswer::Error(error)) => Phase::Status(status, error),
                 Err(NoAnswer::Unreadable) => Phase::BadReply(status),
             },
+            Content::TooLarge | Content::Broken(Broken::Unreadable) => Phase::BadReply(status),
+            Content::Broken(Broken::Truncated) => Phase::Truncated(status),
+            Content::Broken(Broken::Error {
+                error,
+                after_output,
+            }) => Phase::Streamed(status, error, after_output),
         };
         let key = self.0.key.as_ref().map(ExposeSecret::expose_secret);
-        if let (Phase::Status(_, error), Some(key)) = (&mut phase, key) {
+        if let (Phase::Status(_, error) | Phase::Streamed(_, error, _), Some(key)) =
+            (&mut phase, key)
+        {
             error.forget(key);
         }
         Err(judge(Observed {
@@ -194,8 +226,7 @@ impl Client {
     }
 }
 
-fn read_success(body: Option<Bytes>, model: &str) -> Result<Outcome, NoAnswer> {
-    let body = body.ok_or(NoAnswer::Unreadable)?;
+fn read_success(body: Bytes, model: &str) -> Result<Outcome, NoAnswer> {
     let body = String::from_utf8(body.into()).map_err(|_| NoAnswer::Unreadable)?;
     reply::read(body, model)
 }

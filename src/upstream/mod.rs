@@ -2,26 +2,33 @@
 //!
 //! [`Router::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
 //! or a [`model::Failed`](crate::model::Failed): a failure that says what may be done about it. The way through:
-//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) → `client` (loop) → `gate` (held back by a 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything
-//! else) → `taxonomy` (the one table of what each failure means).
+//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) → `client` (loop) → `gate` (held back by a
+//! 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything else) → `taxonomy` (the one
+//! table of what each failure means). An answer that comes as a stream is put together on the way: `stream` → `sse`
+//! (bytes to events) → `assemble` and `merge` (events to the body of one piece).
 
 mod aside;
+mod ask;
+mod assemble;
 mod board;
 mod breaker;
 mod client;
 mod endpoint;
 mod error_body;
 mod gate;
+mod merge;
 mod overrule;
 mod patience;
 mod reply;
 mod request;
 mod retry_after;
 mod route;
+mod sse;
+mod stream;
 mod taxonomy;
 mod transport;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Url;
@@ -89,6 +96,18 @@ pub struct Call {
     pub request_id: String,
     /// The model asked for: rate limits hold back calls of one model only.
     pub model: String,
+    /// Hears the answer as it comes; the upstream is asked for a stream then. A server that answers in one piece all
+    /// the same is as good.
+    pub listener: Option<Arc<dyn Listener>>,
+}
+
+/// Hears an answer as it comes. What it hears by the end of a call that succeeds is the outcome's text.
+pub trait Listener: Send + Sync {
+    /// A send begins; what was heard before it is not part of the answer.
+    fn begin(&self);
+
+    /// The answer goes on with `text`.
+    fn hear(&self, text: &str);
 }
 
 impl Call {
@@ -166,6 +185,7 @@ mod tests {
             idempotency_key: "k".to_owned(),
             request_id: "r".to_owned(),
             model: "m".to_owned(),
+            listener: None,
         };
         assert!(!format!("{call:?}").contains("hunter5"));
     }

@@ -43,6 +43,10 @@ pub(super) enum Phase {
     TimedOut,
     /// Answered, but not with a completion.
     BadReply(u16),
+    /// The answer's stream ended, or fell silent, before the answer did.
+    Truncated(u16),
+    /// An error among the pieces of a stream, and whether a piece of the answer had come before.
+    Streamed(u16, ErrorBody, bool),
     /// Answered with an error, under this status.
     Status(u16, ErrorBody),
 }
@@ -66,7 +70,8 @@ pub(super) struct Observed {
 pub(super) fn judge(observed: Observed) -> Failed {
     let row = Row::of(&observed.phase);
     let (code, recourse) = row.verdict();
-    let maybe_billed = is_charged_as_ambiguous(recourse);
+    let maybe_billed =
+        is_charged_as_ambiguous(recourse) || matches!(observed.phase, Phase::Streamed(_, _, true));
     let asked = observed.should_retry.filter(|_| row.may_be_overruled());
     let (code, recourse) = match asked {
         Some(true) => row.retried(),
@@ -117,6 +122,9 @@ pub(super) enum Row {
     Lost,
     TimedOut,
     BadReply,
+    Truncated,
+    StreamError,
+    LateStreamError,
     Invalid,
     ContextTooLong,
     ContentPolicy,
@@ -142,8 +150,21 @@ impl Row {
             Phase::Lost => Row::Lost,
             Phase::TimedOut => Row::TimedOut,
             Phase::BadReply(_) => Row::BadReply,
+            Phase::Truncated(_) => Row::Truncated,
+            Phase::Streamed(_, error, after_output) => Row::of_stream(error, *after_output),
             Phase::Status(200..=299, error) => Row::of_status(status_in_code(error), error),
             Phase::Status(status, error) => Row::of_status(*status, error),
+        }
+    }
+
+    /// An error inside a stream is judged by its code. What was answered in part may have been billed, whatever the
+    /// code: another attempt is charged for that too.
+    fn of_stream(error: &ErrorBody, after_output: bool) -> Self {
+        let row = Row::of_status(status_in_code(error), error);
+        match row.verdict().1 {
+            Recourse::Retry { .. } if after_output => Row::LateStreamError,
+            _ if row == Row::ServerError => Row::StreamError,
+            _ => row,
         }
     }
 
@@ -189,6 +210,12 @@ impl Row {
             Row::Lost => (ErrorCode::UpstreamConnectionLost, resend(SLOW_BASE)),
             Row::TimedOut => (ErrorCode::UpstreamTimeout, resend(Duration::ZERO)),
             Row::BadReply => (ErrorCode::UpstreamBadResponse, resend(SLOW_BASE)),
+            Row::Truncated => (ErrorCode::StreamTruncated, resend(SLOW_BASE)),
+            Row::StreamError => (ErrorCode::UpstreamStreamError, retry(Budget::Attempts)),
+            Row::LateStreamError => (
+                ErrorCode::UpstreamStreamError,
+                retry(Budget::AttemptsAndAmbiguous),
+            ),
             Row::Invalid => (ErrorCode::InvalidRequest, Recourse::Never),
             Row::ContextTooLong => (ErrorCode::ContextLengthExceeded, Recourse::Never),
             Row::ContentPolicy => (ErrorCode::ContentPolicy, Recourse::Never),
@@ -229,6 +256,12 @@ impl Row {
             }
             Row::BadReply => {
                 "the upstream's reply is not a completion; check that the address is that of an OpenAI-compatible API"
+            }
+            Row::Truncated => {
+                "the upstream's stream ended, or fell silent, before the answer was complete"
+            }
+            Row::StreamError | Row::LateStreamError => {
+                "the upstream reported an error in the midst of its answer"
             }
             Row::Invalid => {
                 "the upstream refused the request as invalid; check the task's fields and extra_body"
@@ -329,17 +362,21 @@ fn status_in_code(error: &ErrorBody) -> u16 {
 
 fn status(phase: &Phase) -> u16 {
     match phase {
-        Phase::Status(status, _) | Phase::BadReply(status) => *status,
+        Phase::Status(status, _)
+        | Phase::BadReply(status)
+        | Phase::Truncated(status)
+        | Phase::Streamed(status, ..) => *status,
         Phase::NotSent | Phase::Lost | Phase::TimedOut => 0,
     }
 }
 
 fn message(row: Row, phase: &Phase) -> String {
     let mut facts = Vec::new();
-    if let Phase::Status(status, _) | Phase::BadReply(status) = phase {
+    let status = status(phase);
+    if status != 0 {
         facts.push(format!("HTTP {status}"));
     }
-    if let Phase::Status(_, error) = phase {
+    if let Phase::Status(_, error) | Phase::Streamed(_, error, _) = phase {
         facts.extend(error.code.as_ref().map(|code| format!("code {code}")));
         facts.extend(error.kind.as_ref().map(|kind| format!("type {kind}")));
         facts.extend(error.param.as_ref().map(|param| format!("param {param}")));

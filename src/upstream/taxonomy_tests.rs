@@ -235,3 +235,59 @@ fn a_message_is_ours_and_names_only_tokens() {
          (HTTP 400, type invalid_request_error, param messages)"
     );
 }
+
+/// What an error with this body comes to inside a stream.
+fn streamed(body: &str, after_output: bool) -> (ErrorCode, Recourse, bool) {
+    let error = ErrorBody::parse(body.as_bytes());
+    let failed = judge(observed(Phase::Streamed(200, error, after_output)));
+    let failure = failed.failure;
+    (failure.code, failed.recourse, failure.maybe_billed)
+}
+
+#[test]
+fn an_error_inside_a_stream_is_judged_by_its_code() {
+    use ErrorCode as Code;
+    let attempts = retry(Budget::Attempts);
+    for (body, code, recourse) in [
+        ("{}", Code::UpstreamStreamError, attempts),
+        (r#"{"code":"500"}"#, Code::UpstreamStreamError, attempts),
+        (r#"{"code":503}"#, Code::UpstreamOverloaded, overload()),
+        (
+            r#"{"code":"rate_limit_exceeded"}"#,
+            Code::RateLimited,
+            time_told(MIN),
+        ),
+    ] {
+        assert_eq!(streamed(body, false), (code, recourse, false), "{body}");
+        // What had come before may have been billed, and so may the whole once more.
+        let late = retry(Budget::AttemptsAndAmbiguous);
+        let late = (Code::UpstreamStreamError, late, true);
+        assert_eq!(streamed(body, true), late, "{body}");
+    }
+    let never = Recourse::Never;
+    for (body, code, recourse) in [
+        (
+            r#"{"code":"insufficient_quota"}"#,
+            Code::QuotaExhausted,
+            park(ParkReason::QuotaExhausted),
+        ),
+        (
+            r#"{"code":"context_length_exceeded"}"#,
+            Code::ContextLengthExceeded,
+            never,
+        ),
+        (r#"{"code":"content_filter"}"#, Code::ContentPolicy, never),
+    ] {
+        assert_eq!(streamed(body, false), (code, recourse, false), "{body}");
+        assert_eq!(streamed(body, true), (code, recourse, true), "{body}");
+    }
+}
+
+#[test]
+fn a_truncated_stream_may_have_been_billed_and_is_sent_again_only_as_such() {
+    let failed = judge(observed(Phase::Truncated(200)));
+    assert_eq!(failed.failure.code, ErrorCode::StreamTruncated);
+    assert_eq!(failed.recourse, resend(SLOW_BASE));
+    assert!(failed.failure.maybe_billed);
+    assert_eq!(failed.failure.http_status, 200);
+}

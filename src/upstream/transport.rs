@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Body, Response, Url, header::HeaderMap, redirect, retry};
+use futures::{StreamExt as _, stream};
+use reqwest::{
+    Body, Response, Url,
+    header::{CONTENT_TYPE, HeaderMap},
+    redirect, retry,
+};
 
-use super::Error;
+use super::{Error, Listener, assemble::Broken, stream as streamed};
 
 /// A server that takes longer to accept a connection is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,11 +20,22 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Far above what a model can say in one answer.
 const BODY_MAX: usize = 16 * 1024 * 1024;
-/// A reply, read to its end; no body where it was larger than [`BODY_MAX`].
+
+/// A reply, read to its end.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    pub(super) body: Option<Bytes>,
+    pub(super) body: Content,
+}
+
+/// What a reply held.
+pub(super) enum Content {
+    /// All of it; of a stream, what it says in one piece.
+    Whole(Bytes),
+    /// More than [`BODY_MAX`].
+    TooLarge,
+    /// A stream that is no answer.
+    Broken(Broken),
 }
 
 impl Answer {
@@ -58,19 +74,20 @@ pub(super) fn http_client(plain: bool) -> Result<reqwest::Client, Error> {
         .map_err(|error| Error::Client(error.without_url()))
 }
 
-/// Sends a request, and reads all of the reply.
+/// Sends a request, and reads all of the reply. With a `listener` a stream was asked for.
 pub(super) async fn exchange(
     http: &reqwest::Client,
     url: Url,
     headers: HeaderMap,
     body: Body,
+    listener: Option<&dyn Listener>,
 ) -> Result<Answer, reqwest::Error> {
     let response = http.post(url).headers(headers).body(body).send().await?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let body = match read_body(response).await {
+    let body = match read_body(response, listener).await {
         // What an error says is less than what its status says.
-        Err(_) if !is_success(status) => Some(Bytes::new()),
+        Err(_) if !is_success(status) => Content::Whole(Bytes::new()),
         other => other?,
     };
     Ok(Answer {
@@ -80,21 +97,42 @@ pub(super) async fn exchange(
     })
 }
 
-async fn read_body(mut response: Response) -> Result<Option<Bytes>, reqwest::Error> {
+async fn read_body(
+    mut response: Response,
+    listener: Option<&dyn Listener>,
+) -> Result<Content, reqwest::Error> {
     if response
         .content_length()
         .is_some_and(|length| length > BODY_MAX as u64)
     {
-        return Ok(None);
+        return Ok(Content::TooLarge);
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > BODY_MAX {
-            return Ok(None);
+            return Ok(Content::TooLarge);
         }
+        let is_first = body.trim_ascii_start().is_empty();
         body.extend_from_slice(&chunk);
+        if is_first && is_stream(&response, listener.is_some(), &body) {
+            return Ok(read_stream(body.freeze(), response, listener).await);
+        }
     }
-    Ok(Some(body.freeze()))
+    Ok(Content::Whole(body.freeze()))
+}
+
+fn is_stream(response: &Response, asked: bool, begun: &[u8]) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    is_success(response.status().as_u16()) && streamed::is_stream(kind, asked, begun)
+}
+
+async fn read_stream(begun: Bytes, response: Response, listener: Option<&dyn Listener>) -> Content {
+    let chunks = stream::iter([Ok(begun)]).chain(response.bytes_stream());
+    match streamed::read(chunks, BODY_MAX, listener).await {
+        Ok(body) => Content::Whole(body.into()),
+        Err(broken) => Content::Broken(broken),
+    }
 }
 
 fn is_success(status: u16) -> bool {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::{Stream, stream};
+use tokio::time::Instant;
 
 use super::{
     Error, Resume,
@@ -152,7 +153,8 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            let turn = self.life.turn(&self.hub, &self.place.slot, self.behind);
+            let now = self.behind.then(Instant::now);
+            let turn = self.life.turn(&self.hub, &self.place.slot, now);
             match turn.await {
                 Turn::Look => {
                     if let Err(error) = self.look().await {

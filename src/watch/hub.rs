@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, reader::Reader, slot::Slot};
+use super::{Config, output::Outputs, reader::Reader, slot::Slot};
 use crate::{
     model::{BatchId, TaskId},
     store::{Change, Store},
@@ -27,10 +27,13 @@ const LEFT_EVERY: Duration = Duration::from_millis(20);
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     pub(super) reader: Reader,
+    pub(super) outputs: Outputs,
     pub(super) draining: CancellationToken,
     pub(super) config: Config,
     tasks: Table<TaskId>,
     batches: Table<BatchId>,
+    /// Those who watch a task of a batch: it may be held back, or let go on.
+    members: Table<BatchId>,
 }
 
 impl Hub {
@@ -44,10 +47,12 @@ impl Hub {
         Arc::new(Hub {
             config,
             reader: Reader::new(store.clone()),
+            outputs: Outputs::new(store.clone()),
             store,
             draining,
             tasks: Table::default(),
             batches: Table::default(),
+            members: Table::default(),
         })
     }
 
@@ -91,6 +96,11 @@ impl Hub {
         Place::new(self, id, |hub| &hub.tasks)
     }
 
+    /// Hints at what happens to a whole batch go to the slot of one who watches a task of it.
+    pub(super) fn watch_member(self: &Arc<Self>, id: BatchId, slot: &Arc<Slot>) -> Place<BatchId> {
+        Place::of(self, id, |hub| &hub.members, slot.clone())
+    }
+
     pub(super) fn watch_batch(self: &Arc<Self>, id: BatchId) -> Place<BatchId> {
         Place::new(self, id, |hub| &hub.batches)
     }
@@ -112,7 +122,10 @@ impl Hub {
                     self.tasks.note(&note.task, note.progress);
                 }
             }
-            Change::Amended(batch) => self.batches.wake(batch),
+            Change::Amended(batch) => {
+                self.batches.wake(batch);
+                self.members.wake(batch);
+            }
             Change::Gap => {
                 self.tasks.wake_all();
                 self.batches.wake_all();
@@ -191,7 +204,10 @@ pub(super) struct Place<K: Ord> {
 
 impl<K: Ord + Copy> Place<K> {
     fn new(hub: &Arc<Hub>, key: K, table: fn(&Hub) -> &Table<K>) -> Self {
-        let slot = Arc::new(Slot::default());
+        Place::of(hub, key, table, Arc::default())
+    }
+
+    fn of(hub: &Arc<Hub>, key: K, table: fn(&Hub) -> &Table<K>, slot: Arc<Slot>) -> Self {
         table(hub).insert(key, &slot);
         Place {
             hub: hub.clone(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Error, HEARTBEAT, hub::Hub, slot::Slot};
 use crate::{chance, store};
@@ -103,8 +103,8 @@ impl Life {
         self.away.is_some()
     }
 
-    /// Waits for what comes next. `behind` says that there is something to tell for certain.
-    pub(super) async fn turn(&mut self, hub: &Hub, slot: &Slot, behind: bool) -> Turn {
+    /// Waits for what comes next: news at `look` at the latest, if it is given.
+    pub(super) async fn turn(&mut self, hub: &Hub, slot: &Slot, look: Option<Instant>) -> Turn {
         loop {
             let now = Instant::now();
             if self.leave.is_none() && hub.draining.is_cancelled() {
@@ -118,10 +118,17 @@ impl Life {
             }
             let away = self.away;
             let look = async {
-                match away {
-                    Some(away) => sleep_until(away.next).await,
-                    None if behind => {}
-                    None => slot.news().await,
+                match (away, look) {
+                    (Some(away), _) => {
+                        // Whoever hints is back before the next try is due.
+                        let _ = timeout_at(away.next, slot.news()).await;
+                    }
+                    (None, Some(at)) if at <= now => {}
+                    (None, Some(at)) => {
+                        // Late or early, whoever looks finds out: a hint that was not taken stays.
+                        let _ = timeout_at(at, slot.news()).await;
+                    }
+                    (None, None) => slot.news().await,
                 }
             };
             let end = self.leave.map_or(self.end, |leave| leave.min(self.end));

@@ -5,16 +5,21 @@
 //! of its revisions. A watcher that does not read costs its place in a table and at most one page of what it is to be
 //! told: nothing is queued for it.
 //!
+//! Whoever asks for it is also told what a running attempt puts out, between the transitions it belongs to. That is
+//! read from where the watcher is, so that one who is late gets more at once, and hints only say when.
+//!
 //! A store that lost writes says so with a higher epoch. A stream goes on as if nothing had been when what it told is
 //! still there, and begins anew with a `reset` when it is not.
 
 pub mod batch;
 pub mod hub;
 mod life;
+mod output;
 mod reader;
 mod slot;
 mod sync;
 pub mod task;
+mod wait;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Reads tasks for watchers: whoever asks while a read is under way shares the next one, so that thousands of
-//! watchers woken together cost the store a few round trips.
+//! Reads tasks and batches for watchers: whoever asks while a read is under way shares the next one, so that thousands
+//! of watchers woken together cost the store a few round trips.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,42 +7,77 @@ use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::TaskId,
+    model::{BatchId, TaskId},
     store::{Error, Lookup, Store},
 };
 
 /// Bounds one read's size.
 const MAX_BATCH: usize = 500;
 
-type Reply = oneshot::Sender<Result<Lookup, String>>;
+type Reply<T> = oneshot::Sender<Result<T, String>>;
+type Asks<K, T> = mpsc::UnboundedSender<(K, Reply<T>)>;
+type Asked<K, T> = mpsc::UnboundedReceiver<(K, Reply<T>)>;
 
-/// Reads single tasks in shared round trips.
-pub(super) struct Reader(mpsc::UnboundedSender<(TaskId, Reply)>);
+/// Reads in shared round trips. Each watcher has at most one read under way, which bounds the queues.
+pub(super) struct Reader {
+    tasks: Asks<TaskId, Lookup>,
+    parked: Asks<BatchId, bool>,
+}
 
 impl Reader {
     /// A reader that ends when it is dropped.
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        let (asks, asked) = mpsc::unbounded_channel();
-        tokio::spawn(serve(store, asked));
-        Reader(asks)
+        let (tasks, asked) = mpsc::unbounded_channel();
+        tokio::spawn(serve(store.clone(), asked));
+        let (parked, asked) = mpsc::unbounded_channel();
+        tokio::spawn(serve_parked(store, asked));
+        Reader { tasks, parked }
     }
 
-    /// Reads one task. Each watcher has at most one read under way, which bounds the queue.
+    /// Reads one task.
     pub(super) async fn read(&self, id: TaskId) -> Result<Lookup, Error> {
-        let (reply, answer) = oneshot::channel();
-        let gone = |_| Error::Unavailable("the reader has stopped".into());
-        self.0
-            .send((id, reply))
-            .map_err(|_| Error::Unavailable("the reader has stopped".into()))?;
-        answer.await.map_err(gone)?.map_err(Error::Unavailable)
+        ask(&self.tasks, id).await
+    }
+
+    /// Whether a batch is held back; no longer when it is gone.
+    pub(super) async fn is_parked(&self, id: BatchId) -> Result<bool, Error> {
+        ask(&self.parked, id).await
     }
 }
 
-async fn serve(store: Arc<dyn Store>, mut asked: mpsc::UnboundedReceiver<(TaskId, Reply)>) {
+async fn ask<K, T>(asks: &Asks<K, T>, key: K) -> Result<T, Error> {
+    let stopped = || Error::Unavailable("the reader has stopped".into());
+    let (reply, answer) = oneshot::channel();
+    asks.send((key, reply)).map_err(|_| stopped())?;
+    let answer = answer.await.map_err(|_| stopped())?;
+    answer.map_err(Error::Unavailable)
+}
+
+async fn serve_parked(store: Arc<dyn Store>, mut asked: Asked<BatchId, bool>) {
+    let mut asks = Vec::with_capacity(MAX_BATCH);
+    while asked.recv_many(&mut asks, MAX_BATCH).await > 0 {
+        let mut batches: BTreeMap<BatchId, Vec<Reply<bool>>> = BTreeMap::new();
+        for (id, reply) in asks.drain(..) {
+            batches.entry(id).or_default().push(reply);
+        }
+        let reads = batches.into_iter().map(async |(id, replies)| {
+            let parked = match store.batch(id).await {
+                Ok(batch) => Ok(batch.is_some_and(|batch| batch.parked.is_some())),
+                Err(error) => Err(cause(error)),
+            };
+            for reply in replies {
+                let _ = reply.send(parked.clone());
+            }
+        });
+        join_all(reads).await;
+    }
+}
+
+async fn serve(store: Arc<dyn Store>, mut asked: Asked<TaskId, Lookup>) {
     let mut asks = Vec::with_capacity(MAX_BATCH);
     while asked.recv_many(&mut asks, MAX_BATCH).await > 0 {
         // Each part of the store by itself: one that is away must not blind the watchers of the others.
-        let mut parts: BTreeMap<u16, Vec<(TaskId, Reply)>> = BTreeMap::new();
+        let mut parts: BTreeMap<u16, Vec<(TaskId, Reply<Lookup>)>> = BTreeMap::new();
         for (id, reply) in asks.drain(..) {
             let part = parts.entry(id.partition()).or_default();
             part.push((id, reply));
@@ -51,7 +86,7 @@ async fn serve(store: Arc<dyn Store>, mut asked: mpsc::UnboundedReceiver<(TaskId
     }
 }
 
-async fn answer(store: &dyn Store, asks: Vec<(TaskId, Reply)>) {
+async fn answer(store: &dyn Store, asks: Vec<(TaskId, Reply<Lookup>)>) {
     let ids: Vec<TaskId> = asks.iter().map(|(id, _)| *id).collect();
     match store.tasks(&ids).await {
         Ok(lookups) => {
@@ -61,13 +96,18 @@ async fn answer(store: &dyn Store, asks: Vec<(TaskId, Reply)>) {
             }
         }
         Err(error) => {
-            let cause = match error {
-                Error::Unavailable(cause) => cause,
-                other => other.to_string(),
-            };
+            let cause = cause(error);
             for (_, reply) in asks {
                 let _ = reply.send(Err(cause.clone()));
             }
         }
+    }
+}
+
+/// One error for all who asked.
+fn cause(error: Error) -> String {
+    match error {
+        Error::Unavailable(cause) => cause,
+        other => other.to_string(),
     }
 }

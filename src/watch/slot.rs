@@ -22,7 +22,7 @@ impl Slot {
         self.hint();
     }
 
-    /// Hints at progress, 1 to 100; the latest counts.
+    /// Hints at progress, 0 to 100; the latest counts.
     pub(super) fn note(&self, progress: u8) {
         self.progress.swap(progress, Ordering::Relaxed);
         self.hint();

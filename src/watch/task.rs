@@ -3,17 +3,19 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures::{Stream, stream};
+use tokio::time::Instant;
 
 use super::{
     Error,
     hub::{Hub, Place},
     life::{Life, Turn},
     light, stale,
+    wait::Wait,
 };
 use crate::{
     clock::Timestamp,
-    model::{Status, Task, TaskId, Transition},
-    store::{self, Lookup},
+    model::{Status, Task, TaskId, Transition, Waiting},
+    store::{self, Lookup, OUTPUT_PAGE},
 };
 
 pub use super::Resume;
@@ -37,6 +39,20 @@ pub enum Event {
         /// 0 to 100.
         progress: u8,
     },
+    /// It waits for something else than it was last told, without a transition.
+    Waits {
+        /// For what; none when it is merely on its way to a worker.
+        waiting: Option<Waiting>,
+    },
+    /// The running attempt has put something out.
+    Said {
+        /// Its number.
+        attempt: u32,
+        /// Bytes it had put out before; 0 where it begins, or is told anew.
+        offset: u64,
+        /// What follows them.
+        text: String,
+    },
     /// Nothing happened.
     Heartbeat {
         /// The time.
@@ -53,6 +69,28 @@ pub async fn watch(
     id: TaskId,
     resume: Resume,
 ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
+    follow(hub, id, resume, None).await
+}
+
+/// As [`watch`], and between the transitions what the running attempt puts out: what it has put out so far, then more
+/// as it comes.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_output(
+    hub: Arc<Hub>,
+    id: TaskId,
+    resume: Resume,
+) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
+    follow(hub, id, resume, Some(Told::default())).await
+}
+
+async fn follow(
+    hub: Arc<Hub>,
+    id: TaskId,
+    resume: Resume,
+    output: Option<Told>,
+) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_task(id);
     let task = match read(&hub, id).await {
@@ -61,6 +99,7 @@ pub async fn watch(
     }?;
     let mut watcher = Watcher {
         id,
+        wait: Wait::new(&hub, &place, task.batch_id),
         place,
         life: Life::new(&hub),
         at: Resume {
@@ -69,6 +108,8 @@ pub async fn watch(
         },
         last: None,
         progress: 0,
+        output,
+        behind: false,
         ready: VecDeque::new(),
         ended: false,
         hub,
@@ -105,8 +146,22 @@ struct Watcher {
     /// The transition at that place, as it was told; none when nothing was.
     last: Option<Transition>,
     progress: u8,
+    wait: Wait,
+    /// What was told of the running attempt's output; none when nobody asked for it.
+    output: Option<Told>,
+    /// There may be output that no hint will come for.
+    behind: bool,
     ready: VecDeque<Event>,
     ended: bool,
+}
+
+/// How much of an attempt's output was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// The revision with which the attempt began.
+    revision: u64,
+    /// So many bytes.
+    bytes: u64,
 }
 
 impl Watcher {
@@ -142,7 +197,11 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            match self.life.turn(&self.hub, &self.place.slot, false).await {
+            let look = match self.behind {
+                true => Some(Instant::now()),
+                false => self.wait.next_look(self.hub.store.now()),
+            };
+            match self.life.turn(&self.hub, &self.place.slot, look).await {
                 Turn::Look => {
                     if let Err(error) = self.look().await {
                         return Some(Err(error));
@@ -169,6 +228,50 @@ impl Watcher {
             self.progress = progress;
             self.ready.push_back(Event::Noted { progress });
         }
+        self.listen().await?;
+        match self.wait.look(&self.hub).await {
+            Ok(None) => Ok(()),
+            Ok(Some(waiting)) => {
+                self.ready.push_back(Event::Waits { waiting });
+                Ok(())
+            }
+            Err(error) => self.life.failed(error.into()),
+        }
+    }
+
+    /// Tells what the running attempt has put out since.
+    async fn listen(&mut self) -> Result<(), Error> {
+        self.behind = false;
+        let running = self.last.filter(|last| last.status == Status::Processing);
+        let (Some(told), Some(running), false) = (self.output, running, self.life.is_owed()) else {
+            return Ok(());
+        };
+        let read = self.hub.outputs.read(self.id, told.bytes).await;
+        let output = match read {
+            Ok(Some(output)) => output,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.life.failed(error.into()),
+        };
+        if output.revision > told.revision {
+            // It belongs to an attempt that is still to be told.
+            self.place.slot.wake();
+        }
+        // A store that lost the end of it may come to have as much again, but not of what was told.
+        if output.revision != told.revision || output.offset != told.bytes || output.text.is_empty()
+        {
+            return Ok(());
+        }
+        self.output = Some(Told {
+            bytes: told.bytes + output.text.len() as u64,
+            ..told
+        });
+        // A full page, but for the end of a character, has another one behind it.
+        self.behind = output.text.len() + 4 > OUTPUT_PAGE;
+        self.ready.push_back(Event::Said {
+            attempt: running.attempt,
+            offset: output.offset,
+            text: output.text.clone(),
+        });
         Ok(())
     }
 
@@ -216,13 +319,20 @@ impl Watcher {
                 reset: false,
             });
         }
+        let is_news = revision > self.at.after;
         self.came_to(&task);
+        if is_news {
+            self.wait.told(self.hub.store.now());
+        }
         Ok(())
     }
 
     /// The store lost what was told: tells the truth as it now is.
     fn reset(&mut self, task: Arc<Task>) {
+        // Its output too is told anew.
+        self.output = self.output.map(|_| Told::default());
         self.came_to(&task);
+        self.wait.told(self.hub.store.now());
         self.progress = 0;
         self.ready.push_back(Event::Moved {
             revision: task.revision(),
@@ -239,6 +349,16 @@ impl Watcher {
         };
         self.last = Some(*task.last());
         self.ended = task.status().is_terminal();
+        self.wait.read(task);
+        if let Some(told) = &mut self.output
+            && told.revision != task.revision()
+        {
+            *told = Told {
+                revision: task.revision(),
+                bytes: 0,
+            };
+            self.behind = true;
+        }
     }
 }
 

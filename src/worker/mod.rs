@@ -1,7 +1,7 @@
 //! From queue to outcome: takes tasks, runs them, and commits what became of them.
 //!
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
-//! [`marker`] marks calls as sent, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! [`marker`] marks calls as sent, [`relay`] passes on what they answer as it comes, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
 mod backoff;
 mod committer;
@@ -13,6 +13,7 @@ mod lane;
 mod marker;
 mod pool;
 mod reaper;
+mod relay;
 mod runner;
 
 use std::{sync::Arc, time::Duration};
@@ -81,7 +82,11 @@ impl Worker {
             marker::run(store.clone(), held.clone(), config.lease, asked)
         });
         let marker = marker::Marker::new(asks);
-        let runner = runner::Runner::new(store.clone(), upstream, functions, marker, id);
+        let heard = Lanes::start(store.as_ref(), &loops, |queue| {
+            relay::run(store.clone(), queue)
+        });
+        let relay = relay::Relay::new(heard);
+        let runner = runner::Runner::new(store.clone(), upstream, functions, marker, relay, id);
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
         loops.spawn(keeper::run(
             store.clone(),

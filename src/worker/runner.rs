@@ -15,6 +15,7 @@ use super::{
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
     marker::Marker,
+    relay::Relay,
 };
 use crate::{
     chance,
@@ -39,6 +40,7 @@ pub(super) struct Runner {
     upstream: upstream::Router,
     functions: Arc<Registry>,
     marker: Marker,
+    relay: Relay,
     worker: WorkerId,
 }
 
@@ -48,6 +50,7 @@ impl Runner {
         upstream: upstream::Router,
         functions: Arc<Registry>,
         marker: Marker,
+        relay: Relay,
         worker: WorkerId,
     ) -> Self {
         Runner {
@@ -55,6 +58,7 @@ impl Runner {
             upstream,
             functions,
             marker,
+            relay,
             worker,
         }
     }
@@ -112,6 +116,7 @@ impl Runner {
             idempotency_key: format!("{}-{generation}", task.id),
             request_id: format!("{}-{}", task.id, task.attempt()),
             model: spec.model.clone(),
+            listener: spec.stream.then(|| self.relay.ear(&task)),
         };
         let mark = async {
             self.marker.mark(&task).await;

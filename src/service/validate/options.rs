@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Faults, Rules};
+use super::{Faults, Rules, work::Asked};
 use crate::{
     clock::Timestamp,
-    model::{Priority, Spec, Work},
+    model::{Priority, Spec},
     proto::v1::TaskOptions,
 };
 
@@ -32,6 +32,7 @@ pub(in crate::service) struct Terms {
     result_retention: Option<Duration>,
     max_attempts: Option<u32>,
     labels: BTreeMap<String, String>,
+    pub(super) stream: Option<bool>,
 }
 
 impl Terms {
@@ -65,6 +66,7 @@ impl Terms {
             ),
             max_attempts: reader.max_attempts(options.max_attempts),
             labels: reader.labels(&options.labels),
+            stream: options.stream_output,
         }
     }
 
@@ -82,6 +84,7 @@ impl Terms {
             result_retention: self.result_retention.or(defaults.result_retention),
             max_attempts: self.max_attempts.or(defaults.max_attempts),
             labels,
+            stream: self.stream.or(defaults.stream),
         }
     }
 
@@ -115,8 +118,11 @@ impl Terms {
     /// The spec of a task under these terms.
     pub(super) fn spec(
         self,
-        work: Work,
-        model: String,
+        Asked {
+            work,
+            model,
+            stream,
+        }: Asked,
         custom_id: String,
         rules: &Rules<'_>,
     ) -> Spec {
@@ -145,6 +151,7 @@ impl Terms {
             labels: self.labels,
             retry_of: None,
             create_time: rules.now,
+            stream,
         }
     }
 }

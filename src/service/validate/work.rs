@@ -28,7 +28,18 @@ const TYPED: [&str; 9] = [
     "frequency_penalty",
 ];
 
-/// The work of a task and the model it asks for; none when a fault was noted.
+/// What a task asks for.
+#[derive(Debug)]
+pub(in crate::service) struct Asked {
+    /// What to do.
+    pub(super) work: Work,
+    /// By which model; empty for functions.
+    pub(super) model: String,
+    /// Whether the answer is to come as a stream.
+    pub(super) stream: bool,
+}
+
+/// What a task asks for; none when a fault was noted.
 ///
 /// `own` are the terms the task states itself, `terms` those with the call's defaults.
 ///
@@ -41,7 +52,7 @@ pub(super) fn read(
     terms: &Terms,
     rules: &Rules<'_>,
     faults: &mut Faults,
-) -> Result<Option<(Work, String)>, Status> {
+) -> Result<Option<Asked>, Status> {
     let default_model = terms.model.as_ref().unwrap_or(&rules.config.model);
     let read = match &task.work {
         None => {
@@ -56,11 +67,15 @@ pub(super) fn read(
                 faults.add(format!("{field}.prompt"), "is empty");
             }
             let text = text.clone();
-            Some((Work::Prompt { text }, default_model.clone()))
+            Some(Asked {
+                work: Work::Prompt { text },
+                model: default_model.clone(),
+                stream: terms.stream.unwrap_or(false),
+            })
         }
         Some(task_spec::Work::ChatCompletion(chat)) => {
             let field = format!("{field}.chat_completion");
-            completion(&field, chat, own, default_model, faults)?
+            Some(completion(&field, chat, own, terms, default_model, faults))
         }
         Some(task_spec::Work::OpenaiRequest(request)) => {
             let field = format!("{field}.openai_request");
@@ -71,7 +86,7 @@ pub(super) fn read(
             function(&field, call, own, rules, faults)
         }
     };
-    if let Some((work, _)) = &read {
+    if let Some(Asked { work, .. }) = &read {
         check_size(field, work, rules, faults);
     }
     Ok(read)
@@ -96,9 +111,10 @@ fn completion(
     field: &str,
     chat: &ChatCompletion,
     own: &Terms,
+    terms: &Terms,
     default_model: &str,
     faults: &mut Faults,
-) -> Result<Option<(Work, String)>, Status> {
+) -> Asked {
     if let (Some(option), false) = (&own.model, chat.model.is_empty())
         && *option != chat.model
     {
@@ -127,12 +143,17 @@ fn completion(
     body.insert("model".into(), json!(model));
     body.insert("messages".into(), messages.into());
     sampling(field, chat, &mut body, faults);
-    extra(field, &chat.extra_body, &mut body, faults)?;
+    let stream = terms.stream.unwrap_or(false);
+    extra(field, &chat.extra_body, stream, &mut body, faults);
     let work = Work::Request {
         path: CHAT_PATH.into(),
         body: Value::Object(body).to_string(),
     };
-    Ok(Some((work, model.to_owned())))
+    Asked {
+        work,
+        model: model.to_owned(),
+        stream,
+    }
 }
 
 fn read_message(field: &str, message: &ChatMessage, faults: &mut Faults) -> Value {
@@ -200,18 +221,22 @@ fn sampling(
 fn extra(
     field: &str,
     text: &str,
+    stream: bool,
     body: &mut Map<String, Value>,
     faults: &mut Faults,
-) -> Result<(), Status> {
+) {
     if text.is_empty() {
-        return Ok(());
+        return;
     }
     let field = format!("{field}.extra_body");
     let Ok(members) = serde_json::from_str::<Map<String, Value>>(text) else {
         faults.add(field, "is not a JSON object");
-        return Ok(());
+        return;
     };
-    refuse_stream(&field, &members)?;
+    if says_stream(&members) || (stream && members.contains_key("stream")) {
+        let description = "`stream` has an option of its own; set options.stream_output";
+        faults.add(&field, description);
+    }
     for (name, value) in members {
         if TYPED.contains(&name.as_str()) {
             faults.add(
@@ -221,7 +246,6 @@ fn extra(
         }
         body.insert(name, value);
     }
-    Ok(())
 }
 
 fn raw(
@@ -230,7 +254,7 @@ fn raw(
     own: &Terms,
     terms: &Terms,
     faults: &mut Faults,
-) -> Result<Option<(Work, String)>, Status> {
+) -> Result<Option<Asked>, Status> {
     let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
     if path.is_empty() {
         faults.add(
@@ -250,7 +274,8 @@ fn raw(
         faults.add(body_field, "is not a JSON object");
         return Ok(None);
     };
-    refuse_stream(&body_field, &members)?;
+    let stream = says_stream(&members);
+    check_stream(&body_field, stream, own, terms, faults);
     let model = members.get("model").and_then(Value::as_str).unwrap_or("");
     if let Some(wanted) = &terms.model
         && model.is_empty()
@@ -272,17 +297,31 @@ fn raw(
         path: CHAT_PATH.into(),
         body: request.body.clone(),
     };
-    Ok(Some((work, model.to_owned())))
+    Ok(Some(Asked {
+        work,
+        model: model.to_owned(),
+        stream,
+    }))
 }
 
-fn refuse_stream(field: &str, members: &Map<String, Value>) -> Result<(), Status> {
-    if members.get("stream").is_some_and(|stream| *stream == true) {
-        return Err(error::unimplemented(
+fn says_stream(members: &Map<String, Value>) -> bool {
+    members.get("stream").is_some_and(|stream| *stream == true)
+}
+
+/// A body is never changed: what the options say of streaming must be what it says.
+fn check_stream(field: &str, says: bool, own: &Terms, terms: &Terms, faults: &mut Faults) {
+    if !says && terms.stream == Some(true) {
+        faults.add(
             field,
-            "\"stream\": true is not served yet; leave it out, the whole answer comes with the result",
-        ));
+            "is to be streamed and is never changed; add \"stream\": true to it",
+        );
     }
-    Ok(())
+    if says && own.stream == Some(false) {
+        faults.add(
+            field,
+            "says \"stream\": true against the task's options.stream_output; state one of them",
+        );
+    }
 }
 
 fn function(
@@ -291,7 +330,7 @@ fn function(
     own: &Terms,
     rules: &Rules<'_>,
     faults: &mut Faults,
-) -> Option<(Work, String)> {
+) -> Option<Asked> {
     if rules.functions.find(&call.name).is_none() {
         let known: Vec<&str> = rules.functions.names().collect();
         let known = known.join(", ");
@@ -302,6 +341,12 @@ fn function(
     }
     if own.model.is_some() {
         faults.add(field, "a function has no model; leave options.model empty");
+    }
+    if own.stream == Some(true) {
+        faults.add(
+            field,
+            "a function is not streamed; leave options.stream_output unset",
+        );
     }
     let arguments = match call.arguments.as_str() {
         "" => "null",
@@ -314,5 +359,9 @@ fn function(
         name: call.name.clone(),
         arguments: arguments.to_owned(),
     };
-    Some((work, String::new()))
+    Some(Asked {
+        work,
+        model: String::new(),
+        stream: false,
+    })
 }

@@ -11,6 +11,7 @@ use super::{
     Progress,
     disk::{BatchRecord, Disk, Expiry},
     index::Index,
+    output::Outputs,
     overlay::Overlay,
     read::View,
     vigil::Vigil,
@@ -30,6 +31,7 @@ pub(super) struct Machine {
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: HashMap<BatchId, BatchRecord>,
     pub(super) progress: Progress,
+    pub(super) outputs: Outputs,
     pub(super) capacity: Capacity,
     commit_seq: u64,
     clock: Arc<dyn Clock>,
@@ -42,6 +44,7 @@ impl Machine {
         vigil: Vigil,
         clock: Arc<dyn Clock>,
         progress: Progress,
+        outputs: Outputs,
         capacity: Capacity,
     ) -> Result<Machine, Error> {
         Ok(Machine {
@@ -52,6 +55,7 @@ impl Machine {
             disk,
             vigil,
             progress,
+            outputs,
             capacity,
             clock,
         })
@@ -122,6 +126,7 @@ impl Machine {
         self.overlay.batches.insert(task.batch_id);
         self.overlay.log(moved, position);
         self.progress.write().remove(&task.id);
+        self.outputs.write().remove(&task.id);
         if status.is_terminal() {
             self.schedule_removal(task.batch_id);
         }

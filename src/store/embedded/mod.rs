@@ -15,6 +15,7 @@ mod journal;
 mod machine;
 mod manifest;
 mod open;
+mod output;
 mod overlay;
 mod promise;
 mod read;
@@ -41,13 +42,14 @@ use crate::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-        Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error,
+        Extension, Info, Listing, Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 
 use disk::Disk;
 use machine::Machine;
+use output::Outputs;
 use read::View;
 use submit::Prepared;
 use writer::{Health, Request, Writer};
@@ -93,6 +95,7 @@ pub struct EmbeddedStore {
     changes: broadcast::Sender<Change>,
     health: Arc<Health>,
     progress: Progress,
+    outputs: Outputs,
     /// None once closed.
     open: RwLock<Option<Open>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -114,12 +117,13 @@ impl EmbeddedStore {
         let (disk, vigil) = open::open(&config.path, config.accept_data_loss)?;
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
-        let progress = Progress::default();
+        let (progress, outputs) = (Progress::default(), Outputs::default());
         let mut machine = Machine::new(
             disk.clone(),
             vigil,
             clock.clone(),
             progress.clone(),
+            outputs.clone(),
             config.capacity,
         )
         .map_err(unreadable)?;
@@ -151,6 +155,7 @@ impl EmbeddedStore {
             changes,
             health,
             progress,
+            outputs,
             open: RwLock::new(Some(Open { disk, requests })),
             writer: Mutex::new(Some(writer)),
         })
@@ -269,6 +274,17 @@ impl Store for EmbeddedStore {
         let renewals = renewals.to_vec();
         self.ask(move |machine| machine.renew(&renewals, lease))
             .await
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {
+        let extensions = extensions.to_vec();
+        self.ask(move |machine| Ok(machine.extend(&extensions)))
+            .await
+    }
+
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error> {
+        self.opened()?;
+        Ok(output::read(&self.outputs, id, from))
     }
 
     async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {

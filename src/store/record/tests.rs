@@ -20,6 +20,7 @@ fn task() -> Task {
         labels: [("k".into(), "v".into())].into(),
         retry_of: Some(ids.first),
         create_time: now,
+        stream: false,
     };
     Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
 }

@@ -19,6 +19,7 @@ use super::{
     dial::{Common, Dialer, Target},
     keys::Keys,
     link::{CONNECT_TIMEOUT, Call, Link},
+    quorum::most,
     reply,
     router::Behind,
     sentinel::at,
@@ -180,14 +181,14 @@ impl Cluster {
         for (name, node) in self.nodes.lock().iter() {
             infos.insert(name.clone(), node.info.clone());
         }
-        let views = join_all(infos.values().map(view)).await;
+        let views = most(infos.values().map(view).collect()).await;
         if views.iter().any(|view| matches!(view, View::NoCluster)) && self.nodes.lock().is_empty()
         {
             return Err(ConnectError::Topology(IS_NO_CLUSTER));
         }
         let healthy = views.into_iter().filter_map(|view| match view {
             View::Healthy(epoch, ranges) => Some((epoch, ranges)),
-            _ => None,
+            View::NoCluster => None,
         });
         let latest = healthy.max_by_key(|(epoch, _)| *epoch);
         let (_, ranges) = latest.ok_or_else(|| {

@@ -26,6 +26,8 @@ const ARGS: usize = 4;
 pub(super) const FIRST_PART_LEN: usize = record::FENCE_LEN + 1 + 16;
 /// How a packed move asks that the lease has expired.
 pub(super) const GUARD_LEASE_EXPIRED: u8 = 1;
+/// Added to it where the attempt may have left output behind.
+pub(super) const STREAMED: u8 = 2;
 
 /// Where a task goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +144,9 @@ fn pack_move(commit: &Commit) -> Vec<u8> {
     bytes.extend(commit.fence.epoch.to_be_bytes());
     bytes.extend(commit.fence.revision.to_be_bytes());
     let leased = commit.guard == Guard::LeaseExpired;
-    bytes.push(if leased { GUARD_LEASE_EXPIRED } else { 0 });
+    let guard = if leased { GUARD_LEASE_EXPIRED } else { 0 };
+    let streamed = if task.spec.stream { STREAMED } else { 0 };
+    bytes.push(guard + streamed);
     bytes.extend(task.batch_id.as_bytes());
     bytes.extend([
         commit.from as u8,

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! t:<task>    string  the packed record; expires with the finished task
+//! o:<task>    string  what its running attempt has put out: the fence it is held under, then the text; expires
 //! x:<task>    string  empty: the id of a finished task; outlives its record
 //! q:<number>  list    ids ready to start, by number of priority, next one first
 //! d           zset    ids that wait, by due time
@@ -28,6 +29,7 @@ use crate::model::{BatchId, TaskId};
 
 const META: &str = "m";
 const TASK: &str = "t:";
+const OUTPUT: &str = "o:";
 const TOMBSTONE: &str = "x:";
 const READY: &str = "q:";
 const DELAYED: &str = "d";
@@ -114,6 +116,7 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("META", "KEYS[1]".into()),
         ("PREFIX", prefix),
         ("TASK", below(TASK)),
+        ("OUTPUT", below(OUTPUT)),
         ("TOMBSTONE", below(TOMBSTONE)),
         ("READY", below(READY)),
         ("DELAYED", below(DELAYED)),

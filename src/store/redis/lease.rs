@@ -13,7 +13,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    model::{Task, TaskId},
+    model::{Fence, Task, TaskId},
     store::{Error, Lookup, Renewal},
 };
 
@@ -131,16 +131,18 @@ impl RedisStore {
 }
 
 fn renewal_args(renewal: &Renewal) -> [Vec<u8>; 4] {
-    let fence = [
-        &renewal.fence.epoch.to_be_bytes()[..],
-        &renewal.fence.revision.to_be_bytes()[..],
-    ];
     [
         renewal.id.as_bytes().to_vec(),
-        fence.concat(),
+        fence_bytes(renewal.fence),
         decimal(renewal.progress),
         decimal(u8::from(renewal.sent)),
     ]
+}
+
+/// A fence as a record begins with it.
+pub(super) fn fence_bytes(fence: Fence) -> Vec<u8> {
+    let (epoch, revision) = (fence.epoch.to_be_bytes(), fence.revision.to_be_bytes());
+    [&epoch[..], &revision[..]].concat()
 }
 
 /// A number as a script's argument.

@@ -26,8 +26,8 @@ use crate::store::{Durability, Error};
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any script takes; the crate's own 500 ms is shorter than an fsync on a busy disk may take.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a probe may take: two late ones, after the pause between probes, are to be noticed within two seconds.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(600);
 /// One late answer may be a slow script; two in a row are a dead connection.
 const STRIKES: u32 = 2;
 /// Between the first attempts to dial.
@@ -281,10 +281,13 @@ impl Link {
         connection: &mut MultiplexedConnection,
         pipeline: &Pipeline,
     ) -> Result<Vec<Value>, Error> {
-        match connection
-            .send_packed_commands(pipeline, 0, pipeline.len())
-            .await
-        {
+        let answers = connection.send_packed_commands(pipeline, 0, pipeline.len());
+        let answers = tokio::select! {
+            biased;
+            answers = answers => answers,
+            () = live.gone.cancelled() => return Err(given_up()),
+        };
+        match answers {
             // Late words of a server that has been replaced: what it took is lost.
             Ok(_) if !self.is_current(live) => Err(given_up()),
             Ok(values) => {
@@ -327,6 +330,7 @@ impl Link {
         // Another call may have noticed first.
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, live)) {
             *current = None;
+            live.gone.cancel();
             tracing::warn!(cause, server = %self.dialer, "lost the connection to Redis");
             self.lost.notify_one();
         }

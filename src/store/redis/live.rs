@@ -7,6 +7,7 @@ use std::{
 
 use parking_lot::RwLock;
 use redis::{ConnectionAddr, Pipeline, Value, aio::MultiplexedConnection};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     dial::Dialled,
@@ -29,6 +30,8 @@ pub(super) struct Live {
     pub(super) scripts: Arc<Scripts>,
     /// Late answers in a row.
     pub(super) strikes: AtomicU32,
+    /// Cancelled when the connection is given up: nobody is to wait for its answers any more.
+    pub(super) gone: CancellationToken,
     /// The partitions that were compared over this connection with what was seen of them.
     entered: RwLock<HashSet<u16>>,
 }
@@ -43,6 +46,7 @@ impl Live {
             addr: dialled.addr,
             scripts: dialled.scripts,
             strikes: AtomicU32::new(0),
+            gone: CancellationToken::new(),
             entered: RwLock::new(dialled.entered.into_iter().collect()),
         }
     }

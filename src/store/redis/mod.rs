@@ -23,6 +23,8 @@ mod ledger;
 mod link;
 mod live;
 mod message;
+mod output;
+mod quorum;
 mod read;
 mod reply;
 mod router;
@@ -61,8 +63,8 @@ use self::{
     sentinel::Sentinels,
 };
 use super::{
-    Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-    Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+    Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Extension,
+    Info, Listing, Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -312,6 +314,14 @@ impl Store for RedisStore {
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
         self.renew_all(renewals, lease).await
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {
+        self.extend_all(extensions).await
+    }
+
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error> {
+        self.read_output(id, from).await
     }
 
     async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {

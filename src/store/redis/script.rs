@@ -2,12 +2,16 @@
 //!
 //! A script's numbers are those of the Rust enums and of the record's layout; they are put in when it is loaded.
 
+use std::time::Duration;
+
 use redis::Script as Source;
 
 use super::{commit, keys, message};
 use crate::{
     model::{Cause, Priority, Status},
-    store::{AGING_INTERVAL, IDEMPOTENCY_WINDOW, TOMBSTONE_RETENTION, record},
+    store::{
+        AGING_INTERVAL, IDEMPOTENCY_WINDOW, OUTPUT_MAX, OUTPUT_PAGE, TOMBSTONE_RETENTION, record,
+    },
 };
 
 /// Lua's `unpack` gives up near 8,000 values. Even, so that pairs stay together.
@@ -22,6 +26,8 @@ const LOOK_MAX: usize = 2_000;
 const REPLY_MAX: usize = 4 << 20;
 /// Records read at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
 const READ_STEP: usize = 8;
+/// Output outlives the longest attempt by this much at most, where nobody removed it.
+const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
 /// Fields of a batch in the order in which scripts return them.
 const BATCH_FIELDS: &str =
     "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'parked' }";
@@ -33,6 +39,8 @@ pub(super) enum Script {
     Acquire,
     Commit,
     Renew,
+    Extend,
+    Output,
     Overdue,
     Read,
     Log,
@@ -44,11 +52,13 @@ pub(super) enum Script {
 }
 
 impl Script {
-    const ALL: [Script; 12] = [
+    const ALL: [Script; 14] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
         Script::Renew,
+        Script::Extend,
+        Script::Output,
         Script::Overdue,
         Script::Read,
         Script::Log,
@@ -65,6 +75,8 @@ impl Script {
             Script::Acquire => include_str!("scripts/acquire.lua"),
             Script::Commit => include_str!("scripts/commit.lua"),
             Script::Renew => include_str!("scripts/renew.lua"),
+            Script::Extend => include_str!("scripts/extend.lua"),
+            Script::Output => include_str!("scripts/output.lua"),
             Script::Overdue => include_str!("scripts/overdue.lua"),
             Script::Read => include_str!("scripts/read.lua"),
             Script::Log => include_str!("scripts/log.lua"),
@@ -76,9 +88,9 @@ impl Script {
         }
     }
 
-    /// A full Redis takes no new work, but what it holds must still be able to drain.
+    /// A full Redis takes no new work and no output, but what it holds must still be able to drain.
     fn needs_room(self) -> bool {
-        self == Script::Submit
+        matches!(self, Script::Submit | Script::Extend)
     }
 }
 
@@ -142,7 +154,7 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants
 }
 
-fn limits() -> [(&'static str, u64); 9] {
+fn limits() -> [(&'static str, u64); 12] {
     [
         ("CHUNK", CHUNK as u64),
         ("PROMOTE_MAX", PROMOTE_MAX as u64),
@@ -153,6 +165,9 @@ fn limits() -> [(&'static str, u64); 9] {
         ("AGING", AGING_INTERVAL),
         ("TOMBSTONE_MS", TOMBSTONE_RETENTION.as_millis() as u64),
         ("IDEMPOTENCY_MS", IDEMPOTENCY_WINDOW.as_millis() as u64),
+        ("OUTPUT_MAX", OUTPUT_MAX as u64),
+        ("OUTPUT_PAGE", OUTPUT_PAGE as u64),
+        ("OUTPUT_MS", OUTPUT_TTL.as_millis() as u64),
     ]
 }
 
@@ -193,6 +208,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
             "GUARD_LEASE_EXPIRED",
             u64::from(commit::GUARD_LEASE_EXPIRED),
         ),
+        ("STREAMED", u64::from(commit::STREAMED)),
         // Where the second part of a packed move begins, counted from 1.
         ("MOVE_AT", commit::FIRST_PART_LEN as u64 + 1),
     ]
@@ -203,11 +219,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_submit_is_refused_when_the_server_is_full() {
+    fn only_work_and_output_are_refused_when_the_server_is_full() {
         let scripts = Scripts::new(true, false);
         for script in Script::ALL {
             let drains = scripts.text(script).starts_with("#!lua flags=allow-oom\n");
-            assert_eq!(drains, script != Script::Submit, "{script:?}");
+            let is_taken = ![Script::Submit, Script::Extend].contains(&script);
+            assert_eq!(drains, is_taken, "{script:?}");
         }
         let old = Scripts::new(false, false);
         assert!(!old.text(Script::Commit).starts_with('#'));

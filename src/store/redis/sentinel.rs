@@ -10,22 +10,21 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
 use redis::{Client, ConnectionAddr, ConnectionInfo, Pipeline, RedisConnectionInfo, Value};
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, timeout, timeout_at},
+    time::timeout,
 };
 
-use super::link::{CONNECT_TIMEOUT, Link, settings};
+use super::{
+    link::{CONNECT_TIMEOUT, Link, settings},
+    quorum::most,
+};
 use crate::store::Error;
 
 /// How often the sentinels are asked whether the primary is still the same: one that was cut off from them may
 /// answer as if nothing had happened.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// How long the other sentinels have once most have answered: one of them may know of a later failover.
-const REST_WITHIN: Duration = Duration::from_millis(200);
 
 /// The sentinels of one primary.
 pub(super) struct Sentinels {
@@ -89,19 +88,10 @@ impl Sentinels {
     /// # Errors
     /// No sentinel answers, or none knows the primary.
     pub(super) async fn primary(&self) -> Result<ConnectionInfo, Error> {
-        let asked = self.nodes.iter().map(|node| self.ask(node));
-        let mut answers: FuturesUnordered<_> = asked.collect();
         let mut votes: Vec<Vote> = Vec::new();
-        let (mut answered, mut until) = (0, None);
-        while let Some(answer) = until_then(until, answers.next()).await {
-            let Some((named, epoch)) = answer else {
-                continue;
-            };
+        let asked = self.nodes.iter().map(|node| self.ask(node)).collect();
+        for (named, epoch) in most(asked).await {
             votes.push(Vote::new(named, epoch, &votes));
-            answered += 1;
-            if answered > self.nodes.len() / 2 {
-                until.get_or_insert_with(|| Instant::now() + REST_WITHIN);
-            }
         }
         let chosen = votes.into_iter().max_by_key(|it| (it.epoch, it.count));
         chosen.map(|vote| vote.info).ok_or_else(|| {
@@ -173,14 +163,6 @@ impl Vote {
         let same = others.iter().filter(|it| it.info.addr() == info.addr());
         let count = same.count() + 1;
         Vote { info, epoch, count }
-    }
-}
-
-/// What comes first, the future or the end of the time for it.
-async fn until_then<T>(until: Option<Instant>, next: impl Future<Output = Option<T>>) -> Option<T> {
-    match until {
-        Some(until) => timeout_at(until, next).await.ok().flatten(),
-        None => next.await,
     }
 }
 

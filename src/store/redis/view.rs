@@ -18,15 +18,11 @@ pub(super) enum View {
     Healthy(u64, Ranges),
     /// It is no node of a cluster.
     NoCluster,
-    /// It is away, or knows that it does not know enough.
-    None,
 }
 
-/// Asks a node.
-pub(super) async fn view(node: &ConnectionInfo) -> View {
-    let Ok(client) = Client::open(node.clone()) else {
-        return View::None;
-    };
+/// Asks a node; none when it is away, or knows that it does not know enough.
+pub(super) async fn view(node: &ConnectionInfo) -> Option<View> {
+    let client = Client::open(node.clone()).ok()?;
     let question = async {
         let settings = settings();
         let connect = client.get_multiplexed_async_connection_with_config(&settings);
@@ -36,10 +32,8 @@ pub(super) async fn view(node: &ConnectionInfo) -> View {
         pipeline.cmd("CLUSTER").arg("SLOTS");
         connection.send_packed_commands(&pipeline, 0, 2).await.ok()
     };
-    match timeout(CONNECT_TIMEOUT, question).await {
-        Ok(Some(answers)) => read_view(&answers, node.addr()).unwrap_or(View::None),
-        _ => View::None,
-    }
+    let answers = timeout(CONNECT_TIMEOUT, question).await.ok()??;
+    read_view(&answers, node.addr())
 }
 
 fn read_view(answers: &[Value], asked: &ConnectionAddr) -> Option<View> {

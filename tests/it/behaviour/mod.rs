@@ -2,6 +2,7 @@
 
 mod cancel;
 mod damage;
+mod deltas;
 mod endpoints;
 mod faults;
 mod functions;
@@ -20,4 +21,5 @@ mod secrets;
 mod shutdown;
 mod store_away;
 mod stream;
+mod waits;
 mod watch;

@@ -27,7 +27,7 @@ on_each_store! {
     options_of_the_call_are_defaults_for_its_tasks,
 }
 
-fn with(task: TaskSpec, change: impl FnOnce(&mut TaskOptions)) -> TaskSpec {
+pub(super) fn with(task: TaskSpec, change: impl FnOnce(&mut TaskOptions)) -> TaskSpec {
     let mut options = TaskOptions::default();
     change(&mut options);
     TaskSpec {
@@ -37,7 +37,7 @@ fn with(task: TaskSpec, change: impl FnOnce(&mut TaskOptions)) -> TaskSpec {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a client has its own clock")]
-fn from_now(ahead: Duration) -> Option<Timestamp> {
+pub(super) fn from_now(ahead: Duration) -> Option<Timestamp> {
     Some((SystemTime::now() + ahead).into())
 }
 

@@ -107,6 +107,10 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
         let part = &parts[(round / faults.len()) % parts.len()];
         let fault = faults[round % faults.len()];
         get_going(&mut run).await;
+        // Replication lags behind what is acknowledged: what is judged is the fault, not how far it happened to be.
+        cluster
+            .wait_fed(cluster.node_of_slot(part.slot).await)
+            .await;
         let at = now();
         let old = replace(&mut cluster, part.slot, fault).await;
         let until = now();

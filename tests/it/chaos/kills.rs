@@ -133,7 +133,8 @@ async fn storm_over(seed: Seed, lease: Duration, tasks: usize, pace: Duration, s
     let mut rng = run.seed.rng(0);
     let submitting = async {
         for _ in 0..tasks / 50 {
-            run.load.submit(50, 50).await;
+            // One acquire may take a whole batch: of several, every replica has some.
+            run.load.submit(50, 10).await;
             sleep(pace).await;
         }
     };

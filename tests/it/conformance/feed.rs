@@ -16,7 +16,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// Listens until a change is what is looked for.
-async fn hear<T>(changes: &mut Receiver<Change>, mut find: impl FnMut(Change) -> Option<T>) -> T {
+pub(super) async fn hear<T>(
+    changes: &mut Receiver<Change>,
+    mut find: impl FnMut(Change) -> Option<T>,
+) -> T {
     let listening = async {
         loop {
             if let Some(found) = find(changes.recv().await.unwrap()) {
@@ -30,7 +33,7 @@ async fn hear<T>(changes: &mut Receiver<Change>, mut find: impl FnMut(Change) ->
 }
 
 /// A feed that is known to hear: a store may need a moment before hints reach a new listener.
-async fn listen(h: &Harness, store: &Arc<dyn Store>) -> Receiver<Change> {
+pub(super) async fn listen(h: &Harness, store: &Arc<dyn Store>) -> Receiver<Change> {
     for _ in 0..100 {
         let mut changes = store.changes();
         let placed = h.submit(h.specs(1)).await;

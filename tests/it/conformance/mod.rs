@@ -15,6 +15,7 @@ mod deadline;
 mod feed;
 mod lease;
 mod order;
+mod output;
 mod parked;
 mod queue;
 mod reading;
@@ -142,6 +143,15 @@ cases! {
             progress_is_announced,
             what_happens_to_a_batch_is_announced,
         }
+        output {
+            output_is_read_from_any_place_while_it_grows,
+            a_repeated_piece_is_taken_once_and_a_missing_one_is_missed,
+            only_who_holds_a_task_extends_its_output,
+            a_late_worker_adds_nothing_and_the_next_attempt_begins_with_nothing,
+            output_is_gone_when_its_task_moves,
+            output_has_a_bound_and_is_read_in_pages,
+            output_is_hinted_at_and_changes_nothing_else,
+        }
         retention {
             a_finished_task_is_expired_after_its_retention,
             sweeping_spares_what_is_alive,
@@ -165,6 +175,7 @@ cases! {
             a_late_worker_is_fenced_off,
         }
         commit { verdicts_come_in_order_and_a_conflict_spoils_no_other }
+        output { only_who_holds_a_task_extends_its_output }
         parked { resume_puts_the_tasks_at_the_head_in_order }
         reading {
             lookups_answer_in_order_and_unknown_ids_are_missing,

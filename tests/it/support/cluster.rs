@@ -4,16 +4,20 @@ pub(crate) mod migration;
 mod node;
 mod replication;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ::redis::{RedisResult, cmd};
+use ::redis::cmd;
 use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::{eventually, redis::RedisServer};
 use node::Node;
 
 /// A failover takes two to three seconds; a vote that was lost is held again after a few more.
 const FAILOVER_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a replica tries to take over hand in hand (`CLUSTER_MF_TIMEOUT` of Redis 7), and a little more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(6);
 
 const PRIMARIES: usize = 3;
 const NODES: usize = 6;
@@ -173,12 +177,16 @@ impl Cluster {
             Failover::Takeover => drop(failover.arg("TAKEOVER")),
         }
         let node = self.node(replica);
+        let mut asked: Option<Instant> = None;
         eventually("the replica took over", FAILOVER_WITHIN, async || {
             if node.is_primary().await? {
                 return Some(());
             }
-            // Refused while an earlier one is under way; forgotten when a vote is lost.
-            let _: RedisResult<()> = node.ask(&failover).await;
+            // Forgotten when a vote is lost; asked again too soon, it begins anew each time.
+            let is_open = asked.is_some_and(|at| at.elapsed() < FORGOTTEN_AFTER);
+            if !is_open && node.ask::<()>(&failover).await.is_ok() {
+                asked = Some(Instant::now());
+            }
             None
         })
         .await;
@@ -186,11 +194,18 @@ impl Cluster {
 
     /// Waits until all nodes that answer say that another node than `old` has the slot.
     pub(crate) async fn wait_for_new_primary(&self, slot: u16, old: u16) -> u16 {
-        eventually("the slot has a new primary", FAILOVER_WITHIN, async || {
+        let replaced = async || {
             let new = self.agreed_owner(slot).await?;
             (new != old).then_some(new)
-        })
-        .await
+        };
+        let new = eventually("slot", 2 * FAILOVER_WITHIN, replaced);
+        match timeout(FAILOVER_WITHIN, new).await {
+            Ok(new) => new,
+            Err(_late) => panic!(
+                "{old} still has slot {slot}: {:#?}",
+                self.what_nodes_say().await
+            ),
+        }
     }
 
     /// Waits until all nodes that answer serve all slots and agree on who has them, and their replicas are up to date.
@@ -217,6 +232,16 @@ impl Cluster {
             (*agreed.get_or_insert(owner) == owner).then_some(())?;
         }
         agreed
+    }
+
+    /// Who is who, as each node that answers sees it.
+    async fn what_nodes_say(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        for node in self.answering() {
+            let nodes = node.ask::<String>(cmd("CLUSTER").arg("NODES")).await;
+            said.push(format!("{}: {nodes:?}", node.port()));
+        }
+        said
     }
 
     fn answering(&self) -> impl Iterator<Item = &Node> {

@@ -14,8 +14,8 @@ use tidings::{
     clock::Timestamp,
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-        Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
+        Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -117,6 +117,15 @@ impl Store for FaultyStore {
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
         self.wrote(self.inner.renew(renewals, lease).await)
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {
+        self.wrote(self.inner.extend(extensions).await)
+    }
+
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error> {
+        self.reads()?;
+        self.inner.output(id, from).await
     }
 
     async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {

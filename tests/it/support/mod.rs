@@ -18,6 +18,7 @@ pub(crate) mod report;
 pub(crate) mod scale;
 pub(crate) mod sentinel;
 pub(crate) mod server;
+pub(crate) mod teller;
 pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};

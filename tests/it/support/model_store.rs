@@ -11,9 +11,9 @@ use tidings::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, Status, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-        Listing, Log, Lookup, Note, Renewal, Stats, Store, Submission, TOMBSTONE_RETENTION,
-        Verdict,
+        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error,
+        Extension, Info, Listing, Log, Lookup, Note, Output, Renewal, Stats, Store, Submission,
+        TOMBSTONE_RETENTION, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -188,6 +188,17 @@ impl Store for ModelStore {
                 .iter()
                 .map(|it| state.renew(it, now + lease))
                 .collect())
+        })
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {
+        self.run(|state, _| Ok(extensions.iter().map(|it| state.extend(it)).collect()))
+    }
+
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error> {
+        self.run(|state, _| {
+            let page = |(revision, text): &(u64, String)| Output::page(*revision, text, from);
+            Ok(state.outputs.get(&id).map(page))
         })
     }
 

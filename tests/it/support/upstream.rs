@@ -67,6 +67,7 @@ pub(crate) fn call(prompt: &str) -> Call {
         idempotency_key: format!("key of {}", prompt.len()),
         request_id: "request-1".to_owned(),
         model: "test-model".to_owned(),
+        listener: None,
     }
 }
 

@@ -6,4 +6,5 @@ mod failures;
 mod route;
 mod secrets;
 mod simulation;
+mod streams;
 mod throttling;

@@ -14,8 +14,8 @@ use tidings::{
     clock::Timestamp,
     model::{Batch, BatchId, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-        Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
+        Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -112,6 +112,14 @@ impl Store for Failover {
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
         self.present().renew(renewals, lease).await
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {
+        self.present().extend(extensions).await
+    }
+
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error> {
+        self.present().output(id, from).await
     }
 
     async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {

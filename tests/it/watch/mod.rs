@@ -7,6 +7,7 @@ mod epoch;
 mod failover;
 mod hints;
 mod memory;
+mod output;
 mod time;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -195,6 +196,7 @@ fn spec() -> Spec {
         labels: [].into(),
         retry_of: None,
         create_time: START,
+        stream: false,
     }
 }
 

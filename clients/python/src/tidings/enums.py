@@ -70,6 +70,7 @@ class WaitReason(_Open):
     BACKOFF = 2
     RATE_LIMITED = 3
     PARKED = 4
+    NO_WORKER = 5
 
 
 class CacheOutcome(_Open):

@@ -76,6 +76,8 @@ end
 
 local function try(id, move, record, why)
   local fence, guard, batch = struct.unpack('>c12Bc16', move)
+  local streamed = guard >= STREAMED
+  if streamed then guard = guard - STREAMED end
   local key = TASK .. id
   local stored = redis.call('GETRANGE', key, '0', FENCE_END)
   if not fits(fence, stored) then
@@ -87,6 +89,7 @@ local function try(id, move, record, why)
     if lease and tonumber(lease) > now then return false end
   end
   write(id, key, record, batch, move)
+  if streamed then redis.call('UNLINK', OUTPUT .. id) end
   park(batch, why)
   return true
 end

@@ -8,8 +8,8 @@ use tidings::{
     clock::Timestamp,
     model::{Batch, BatchId, Cause, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-        Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
+        Log, Lookup, Output, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -101,6 +101,16 @@ impl Store for Link {
             Ok(kept)
         })
         .await
+    }
+
+    async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {
+        self.call("extend", |model| at_once(model.extend(extensions)))
+            .await
+    }
+
+    async fn output(&self, id: TaskId, from: u64) -> Result<Option<Output>, Error> {
+        self.call("output", |model| at_once(model.output(id, from)))
+            .await
     }
 
     async fn overdue(&self, max: usize) -> Result<Vec<Task>, Error> {

@@ -5,6 +5,14 @@ use ::redis::cmd;
 use super::{Cluster, FAILOVER_WITHIN, eventually};
 
 impl Cluster {
+    /// Waits until the replica of this primary has said that it has all that was written so far.
+    pub(crate) async fn wait_fed(&self, primary: u16) {
+        eventually("the replica is fed", FAILOVER_WITHIN, async || {
+            self.server(primary).feeds(1).await
+        })
+        .await;
+    }
+
     /// Waits until the replica of this primary has all that was written so far.
     pub(crate) async fn wait_level(&self, primary: u16) {
         let replica = self.replica_of(primary).await;

@@ -11,8 +11,8 @@ use tidings::{
     model::{Batch, BatchId, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
     store::{
         AGING_INTERVAL, Accepted, Amendment, Append, Capacity, Commit, Cursor, Durability, Error,
-        Guard, IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, Renewal, Submission,
-        TOMBSTONE_RETENTION, Verdict,
+        Extension, Guard, IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, OUTPUT_MAX, Renewal,
+        Submission, TOMBSTONE_RETENTION, Verdict,
     },
 };
 
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) moved: Vec<Moved>,
     pub(super) noted: Vec<Note>,
     pub(super) amended: Vec<BatchId>,
+    /// Of running attempts: the revision they began with, and the text.
+    pub(super) outputs: BTreeMap<TaskId, (u64, String)>,
     /// Tasks that are due, those of parked batches included; those are passed over where they stand.
     queues: BTreeMap<Priority, VecDeque<TaskId>>,
     keys: BTreeMap<String, Used>,
@@ -190,6 +192,7 @@ impl State {
         }
         group.log.push(moved);
         self.moved.push(moved);
+        self.outputs.remove(&moved.task);
         self.tasks.insert(task.id, Kept { task, lease_end });
     }
 
@@ -307,6 +310,32 @@ impl State {
                 id: task, progress, ..
             } = *renewal;
             self.noted.push(Note { task, progress });
+        }
+        true
+    }
+
+    /// Appends to the output of an attempt, if it is still the task's present one and no piece is missing.
+    pub(super) fn extend(&mut self, extension: &Extension) -> bool {
+        let Some(task) = self.tasks.get(&extension.id).map(|kept| &kept.task) else {
+            return false;
+        };
+        if !extension.fence.holds(task.fence()) || task.status() != Status::Processing {
+            return false;
+        }
+        let before = self.outputs.get(&task.id).map_or("", |(_, text)| text);
+        let offset = extension.offset as usize;
+        if offset > before.len() || offset + extension.text.len() > OUTPUT_MAX {
+            return false;
+        }
+        let more = extension.text.get(before.len() - offset..).unwrap_or("");
+        if !more.is_empty() {
+            let text = [before, more].concat();
+            self.outputs.insert(task.id, (task.revision(), text));
+            let progress = task.progress;
+            self.noted.push(Note {
+                task: task.id,
+                progress,
+            });
         }
         true
     }

@@ -49,6 +49,7 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_BACKOFF: _ClassVar[WaitReason]
     WAIT_REASON_RATE_LIMITED: _ClassVar[WaitReason]
     WAIT_REASON_PARKED: _ClassVar[WaitReason]
+    WAIT_REASON_NO_WORKER: _ClassVar[WaitReason]
 
 class CacheOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -130,6 +131,7 @@ WAIT_REASON_NOT_BEFORE: WaitReason
 WAIT_REASON_BACKOFF: WaitReason
 WAIT_REASON_RATE_LIMITED: WaitReason
 WAIT_REASON_PARKED: WaitReason
+WAIT_REASON_NO_WORKER: WaitReason
 CACHE_OUTCOME_UNSPECIFIED: CacheOutcome
 CACHE_OUTCOME_MISS: CacheOutcome
 CACHE_OUTCOME_HIT: CacheOutcome
@@ -190,7 +192,7 @@ class TaskSpec(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., chat_completion: _Optional[_Union[ChatCompletion, _Mapping]] = ..., openai_request: _Optional[_Union[OpenAiRequest, _Mapping]] = ..., function_call: _Optional[_Union[FunctionCall, _Mapping]] = ..., custom_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ...) -> None: ...
 
 class TaskOptions(_message.Message):
-    __slots__ = ("model", "priority", "timeout", "deadline", "not_before", "status_retention", "result_retention", "max_attempts", "labels")
+    __slots__ = ("model", "priority", "timeout", "deadline", "not_before", "status_retention", "result_retention", "max_attempts", "labels", "stream_output")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +209,7 @@ class TaskOptions(_message.Message):
     RESULT_RETENTION_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     model: str
     priority: Priority
     timeout: _duration_pb2.Duration
@@ -216,7 +219,8 @@ class TaskOptions(_message.Message):
     result_retention: _duration_pb2.Duration
     max_attempts: int
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    stream_output: bool
+    def __init__(self, model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., stream_output: bool = ...) -> None: ...
 
 class ChatCompletion(_message.Message):
     __slots__ = ("model", "messages", "temperature", "top_p", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty", "extra_body")

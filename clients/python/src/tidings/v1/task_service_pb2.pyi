@@ -125,12 +125,16 @@ class TaskNotice(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., progress_percent: _Optional[int] = ..., wait_reason: _Optional[_Union[_task_pb2.WaitReason, str]] = ..., wait_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OutputDelta(_message.Message):
-    __slots__ = ("task_id", "text")
+    __slots__ = ("task_id", "text", "attempt", "offset")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     text: str
-    def __init__(self, task_id: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    attempt: int
+    offset: int
+    def __init__(self, task_id: _Optional[str] = ..., text: _Optional[str] = ..., attempt: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("time",)

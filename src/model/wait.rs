@@ -1,0 +1,138 @@
+//! Why a queued task waits.
+
+use std::time::Duration;
+
+use super::{status::Status, task::Task, transition::Cause};
+use crate::clock::Timestamp;
+
+/// A ready task that no worker has taken within this is waiting for one; before, it is merely on its way.
+pub const PROMPTLY: Duration = Duration::from_secs(1);
+
+/// What a queued task waits for. The numbers are those of the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Reason {
+    /// Its `not_before` lies ahead.
+    NotBefore = 1,
+    /// An attempt failed.
+    Backoff = 2,
+    /// The upstream asked for a pause.
+    RateLimited = 3,
+    /// Its batch is held back.
+    Parked = 4,
+    /// No worker has taken it up promptly.
+    NoWorker = 5,
+}
+
+/// What a queued task waits for, and until when where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Why.
+    pub reason: Reason,
+    /// When the reason passes.
+    pub until: Option<Timestamp>,
+}
+
+/// What a task's own record says about its waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// When it may start.
+    at: Timestamp,
+    /// Why not before.
+    reason: Reason,
+    /// It came back because its batch was held back.
+    parked: bool,
+}
+
+impl Due {
+    /// Of a queued task; none of any other.
+    pub fn of(task: &Task) -> Option<Due> {
+        let last = task.last();
+        (last.status == Status::Queued).then(|| Due {
+            at: task.due,
+            reason: match last.cause {
+                Cause::Submitted => Reason::NotBefore,
+                _ if task.is_throttled() => Reason::RateLimited,
+                _ => Reason::Backoff,
+            },
+            parked: last.cause == Cause::Parked,
+        })
+    }
+
+    /// What it waits for at `now`. `parked` says whether its batch is held back; where that is not known, the cause of
+    /// the last transition stands in.
+    pub fn waiting(self, now: Timestamp, parked: Option<bool>) -> Option<Waiting> {
+        let reason = |reason, until| Some(Waiting { reason, until });
+        if parked.unwrap_or(self.parked) {
+            reason(Reason::Parked, None)
+        } else if self.at > now {
+            reason(self.reason, Some(self.at))
+        } else if self.at + PROMPTLY <= now {
+            reason(Reason::NoWorker, None)
+        } else {
+            None
+        }
+    }
+
+    /// When the answer of [`Due::waiting`] changes by itself after `now`, unless the batch is held back.
+    pub fn changes(self, now: Timestamp) -> Option<Timestamp> {
+        let next = [self.at, self.at + PROMPTLY];
+        next.into_iter().find(|at| *at > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Timestamp = Timestamp(10_000);
+
+    fn due(parked: bool) -> Due {
+        Due {
+            at: AT,
+            reason: Reason::Backoff,
+            parked,
+        }
+    }
+
+    fn at(millis: i64, parked: Option<bool>) -> Option<Reason> {
+        let waiting = due(false).waiting(Timestamp(millis), parked)?;
+        Some(waiting.reason)
+    }
+
+    #[test]
+    fn a_task_waits_for_its_time_then_for_a_worker() {
+        assert_eq!(at(9_999, None), Some(Reason::Backoff));
+        assert_eq!(at(10_000, None), None);
+        assert_eq!(at(10_999, Some(false)), None);
+        assert_eq!(at(11_000, None), Some(Reason::NoWorker));
+        let early = due(false).waiting(Timestamp(0), None).unwrap();
+        assert_eq!(early.until, Some(AT));
+    }
+
+    #[test]
+    fn what_is_known_of_the_batch_comes_before_what_the_task_says() {
+        assert_eq!(at(0, Some(true)), Some(Reason::Parked));
+        let came_back = due(true);
+        let reason = |parked| came_back.waiting(AT, parked).map(|it| it.reason);
+        assert_eq!(reason(None), Some(Reason::Parked));
+        assert_eq!(reason(Some(false)), None);
+    }
+
+    #[test]
+    fn a_change_is_foreseen_exactly_when_it_comes() {
+        for now in [0, 9_999, 10_000, 10_999, 11_000, 20_000] {
+            let now = Timestamp(now);
+            let next = due(false).changes(now);
+            let before = due(false).waiting(now, Some(false));
+            match next {
+                Some(next) => {
+                    assert_ne!(due(false).waiting(next, Some(false)), before);
+                    let almost = Timestamp(next.0 - 1);
+                    assert_eq!(due(false).waiting(almost, Some(false)), before);
+                }
+                None => assert_eq!(before.map(|it| it.reason), Some(Reason::NoWorker)),
+            }
+        }
+    }
+}

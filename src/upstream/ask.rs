@@ -1,0 +1,89 @@
+//! Asking for a stream: what is added to the body of a call.
+
+use bytes::Bytes;
+use serde::{Deserialize, de::IgnoredAny};
+
+/// The member that some servers do not know.
+const OPTIONS: &[u8] = b"stream_options";
+const STREAM: &str = r#""stream":true"#;
+const USAGE: &str = r#""stream_options":{"include_usage":true}"#;
+
+/// What a body says about streaming.
+#[derive(Deserialize)]
+struct Says {
+    stream: Option<IgnoredAny>,
+    stream_options: Option<IgnoredAny>,
+}
+
+/// The body, asking for a stream and, `with_usage`, for the usage at its end. One that says itself how it wants to be
+/// answered stays as it is.
+pub(super) fn streamed(body: &Bytes, with_usage: bool) -> Bytes {
+    let Ok(says) = serde_json::from_slice::<Says>(body) else {
+        return body.clone();
+    };
+    if says.stream.is_some() {
+        return body.clone();
+    }
+    let text = body.trim_ascii_end();
+    let Some(open) = text.strip_suffix(b"}") else {
+        return body.clone();
+    };
+    let mut asking = open.to_vec();
+    if open.trim_ascii() != b"{" {
+        asking.push(b',');
+    }
+    asking.extend_from_slice(STREAM.as_bytes());
+    if with_usage && says.stream_options.is_none() {
+        asking.push(b',');
+        asking.extend_from_slice(USAGE.as_bytes());
+    }
+    asking.push(b'}');
+    asking.into()
+}
+
+/// Whether a refusal with this body may be one of `stream_options`. It has cost nothing, so that asking once more
+/// without them does no harm where it is not.
+pub(super) fn refuses_options(status: u16, body: &[u8]) -> bool {
+    matches!(status, 400 | 422) && body.windows(OPTIONS.len()).any(|piece| piece == OPTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(body: &'static str, with_usage: bool) -> String {
+        let body = streamed(&Bytes::from_static(body.as_bytes()), with_usage);
+        String::from_utf8(body.into()).unwrap()
+    }
+
+    #[test]
+    fn a_body_asks_for_a_stream_and_keeps_what_it_says() {
+        assert_eq!(
+            asking(r#"{"model":"m"} "#, true),
+            r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        assert_eq!(
+            asking(r#"{"model":"m"}"#, false),
+            r#"{"model":"m","stream":true}"#
+        );
+        assert_eq!(
+            asking("{ }", true),
+            r#"{ "stream":true,"stream_options":{"include_usage":true}}"#
+        );
+        assert_eq!(
+            asking(r#"{"stream_options":{"x":1}}"#, true),
+            r#"{"stream_options":{"x":1},"stream":true}"#
+        );
+        for own in [r#"{"stream":true}"#, r#"{"stream":false}"#, "[1]", "no"] {
+            assert_eq!(asking(own, true), own);
+        }
+    }
+
+    #[test]
+    fn only_a_refusal_that_names_the_options_is_one_of_them() {
+        let named = br#"{"detail":[{"loc":["body","stream_options"]}]}"#;
+        assert!(refuses_options(400, named) && refuses_options(422, named));
+        assert!(!refuses_options(500, named) && !refuses_options(200, named));
+        assert!(!refuses_options(400, br#"{"error":{"param":"stream"}}"#));
+    }
+}

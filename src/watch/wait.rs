@@ -1,0 +1,73 @@
+//! What a watched task waits for, as far as its watcher was told: it changes with time, and when the batch is held back
+//! or let go on, without a transition of the task.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::hub::{Hub, Place};
+use crate::{
+    clock::Timestamp,
+    model::{BatchId, Due, Task, TaskId, Waiting},
+    store::Error,
+};
+
+/// What one watcher knows.
+pub(super) struct Wait {
+    batch: BatchId,
+    /// None unless the task is queued.
+    due: Option<Due>,
+    /// Whether the batch is held back; none where that has to be read.
+    parked: Option<bool>,
+    /// None where what its watcher believes is not known: it was told on another stream.
+    told: Option<Option<Waiting>>,
+    _place: Place<BatchId>,
+}
+
+impl Wait {
+    /// Of a task of this batch. Hints at the batch go to the place from now on.
+    pub(super) fn new(hub: &Arc<Hub>, place: &Place<TaskId>, batch: BatchId) -> Self {
+        Wait {
+            batch,
+            due: None,
+            parked: None,
+            told: None,
+            _place: hub.watch_member(batch, &place.slot),
+        }
+    }
+
+    /// The task has been read. Whether its batch is held back may have changed as well.
+    pub(super) fn read(&mut self, task: &Task) {
+        self.due = Due::of(task);
+        self.parked = None;
+    }
+
+    /// The watcher is told of the task, which was read before, and with it of its waiting as far as the task itself says.
+    pub(super) fn told(&mut self, now: Timestamp) {
+        self.told = Some(self.due.and_then(|due| due.waiting(now, None)));
+    }
+
+    /// When there may be something to tell without a hint.
+    pub(super) fn next_look(&self, now: Timestamp) -> Option<Instant> {
+        let due = self.due?;
+        let after = match self.parked {
+            None => return Some(Instant::now()),
+            Some(true) => return None,
+            Some(false) => due.changes(now)?.since(now),
+        };
+        Some(Instant::now() + after)
+    }
+
+    /// What it waits for, if that is not what was told last.
+    pub(super) async fn look(&mut self, hub: &Hub) -> Result<Option<Option<Waiting>>, Error> {
+        let Some(due) = self.due else {
+            return Ok(None);
+        };
+        if self.parked.is_none() {
+            self.parked = Some(hub.reader.is_parked(self.batch).await?);
+        }
+        let waiting = due.waiting(hub.store.now(), self.parked);
+        let before = self.told.replace(waiting);
+        Ok((before != Some(waiting)).then_some(waiting))
+    }
+}
