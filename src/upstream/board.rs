@@ -56,8 +56,6 @@ pub(super) enum Pick {
     Go {
         /// The route.
         route: usize,
-        /// The breaker's.
-        permit: Permit,
         /// How long the rate limit holds it back.
         opens_in: Duration,
         /// How soon the next best could take it.
@@ -78,6 +76,8 @@ pub(super) enum Next {
     Elsewhere,
     /// It was told of a rate limit: whichever route is free first, this one included.
     Throttled,
+    /// It was not sent: the server has begun to fail since the route was chosen.
+    Withheld,
 }
 
 /// What else came of it, for operators.
@@ -128,13 +128,10 @@ impl Board {
         let Some(best) = offers.first() else {
             return Pick::Nowhere;
         };
-        let (route, opens_in) = (best.route, best.turn);
-        let Some(permit) = self
-            .breaker(route, asking.work.model)
-            .and_then(|breaker| breaker.admit(now))
-        else {
+        if !best.breaker.is_zero() {
             return Pick::Hold(best.opens_in());
-        };
+        }
+        let (route, opens_in) = (best.route, best.turn);
         let next_best = offers.get(1).map(Offer::opens_in);
         self.picks += 1;
         self.used[route] = self.picks;
@@ -143,9 +140,21 @@ impl Board {
         }
         Pick::Go {
             route,
-            permit,
             opens_in,
             next_best,
+        }
+    }
+
+    /// Lets a call go out to `route`, at the moment when it does; none when the breaker has something against it by now.
+    pub(super) fn admit(&mut self, work: Work<'_>, route: usize, now: Instant) -> Option<Permit> {
+        self.know(work.model, now);
+        self.breaker(route, work.model)?.admit(now)
+    }
+
+    /// Nobody waits for the end of a call to `route` any more.
+    pub(super) fn gone(&mut self, work: Work<'_>, route: usize, permit: Permit) {
+        if let Some(breaker) = self.breaker(route, work.model) {
+            breaker.gone(permit);
         }
     }
 
@@ -179,7 +188,7 @@ impl Board {
         }
         let next = match failed.failure.code {
             ErrorCode::UpstreamUnreachable | ErrorCode::UpstreamOverloaded => Next::Elsewhere,
-            // There is no turn for it within the time that it can wait.
+            // What was left out of it would be sent anew, for which there is no turn within the time that it can wait.
             _ if is_held_back(failed) => Next::Elsewhere,
             _ if throttled(failed).is_some() => Next::Throttled,
             _ => Next::Done,

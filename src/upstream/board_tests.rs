@@ -105,19 +105,30 @@ impl Board {
     ) -> (Vec<usize>, Option<Failed>) {
         let (mut asking, mut asked) = (asking(now), Vec::new());
         loop {
-            let (route, permit) = match self.pick(&asking, candidates, now) {
-                Pick::Go { route, permit, .. } => (route, permit),
+            let route = match self.pick(&asking, candidates, now) {
+                Pick::Go { route, .. } => route,
                 Pick::Nowhere => return (asked, self.verdict(&asking, candidates, now)),
                 Pick::Hold(rest) => panic!("held back for {rest:?}"),
             };
             asked.push(route);
-            let ended = say(route).map(|()| Outcome::default());
-            match (self.ended(WORK, route, permit, &ended, now).0, ended) {
+            match self.answer(route, say(route), now) {
                 (_, Ok(_)) => return (asked, None),
                 (Next::Elsewhere, Err(failed)) => asking.refused.push((route, failed)),
                 (_, Err(failed)) => return (asked, Some(failed)),
             }
         }
+    }
+
+    /// A call goes out to `route`, which says this.
+    fn answer(
+        &mut self,
+        route: usize,
+        said: Result<(), Failed>,
+        now: Instant,
+    ) -> (Next, Result<Outcome, Failed>) {
+        let permit = self.admit(WORK, route, now).expect("it may go out");
+        let ended = said.map(|()| Outcome::default());
+        (self.ended(WORK, route, permit, &ended, now).0, ended)
     }
 }
 
@@ -217,8 +228,8 @@ fn a_route_is_well_that_is_neither_set_aside_nor_failing() {
         1 => Err(overloaded()),
         _ => Ok(()),
     };
-    for _ in 0..20 {
-        board.drive(&open(3), now, say);
+    for n in 0..25 {
+        board.drive(&open(3), now + n * SECOND, say);
     }
     let well = |model: &str| (0..3).map(|route| board.is_well(route, model)).collect();
     let (known, other): (Vec<bool>, Vec<bool>) = (well("m"), well("n"));
@@ -244,13 +255,10 @@ fn what_others_were_told_meanwhile_is_not_asked_again() {
     let start = Instant::now();
     let mut board = board(&[1.0, 2.0]);
     let mut early = asking(start);
-    let Pick::Go { route, permit, .. } = board.pick(&early, &open(2), start) else {
-        panic!("it goes somewhere");
-    };
     let later = start + SECOND;
     board.drive(&open(2), later, |_| Err(broke()));
-    board.ended(WORK, route, permit, &Err(broke()), later);
-    early.refused.push((route, broke()));
+    let _ = board.answer(0, Err(broke()), later);
+    early.refused.push((0, broke()));
     let picked = board.pick(&early, &open(2), later);
     assert!(matches!(picked, Pick::Nowhere), "{picked:?}");
     assert_eq!(board.verdict(&early, &open(2), later), Some(broke()));
@@ -323,12 +331,15 @@ fn a_server_that_is_away_or_overloaded_is_passed_over_and_then_given_a_rest() {
             _ => Ok(()),
         };
         let mut wasted = 0;
-        for _ in 0..100 {
-            let (asked, end) = board.drive(&open(2), now, say);
+        for n in 0..400 {
+            let (asked, end) = board.drive(&open(2), now + n * SECOND / 100, say);
             assert_eq!(end, None);
             wasted += asked.len() - 1;
         }
-        assert_eq!(wasted, 5, "{code:?}");
+        assert_eq!(
+            wasted, 5,
+            "{code:?}: two at once, the others a second apart"
+        );
         assert_eq!((board.open_breakers(0), board.open_breakers(1)), (1, 0));
     }
 }
@@ -341,19 +352,18 @@ fn keys_of_one_endpoint_share_its_breaker_and_alone_it_holds_calls_back() {
         price: 1.0,
     };
     let mut board = Board::new(vec![seat, seat]);
-    let overloaded = || Err(overloaded());
-    for _ in 0..5 {
+    for n in 0..5 {
+        let now = now + n * SECOND;
         let route = board.first(&open(2), now);
-        let Pick::Go { permit, .. } = board.pick(&asking(now), &open(2), now) else {
-            panic!("it goes somewhere");
-        };
-        board.ended(WORK, route, permit, &overloaded(), now);
+        let _ = board.answer(route, Err(overloaded()), now);
     }
+    let now = now + 4 * SECOND;
     let picked = board.pick(&asking(now), &open(2), now);
     assert!(
         matches!(picked, Pick::Hold(rest) if rest == SECOND),
         "{picked:?}"
     );
+    assert!(board.admit(WORK, 0, now).is_none() && board.admit(WORK, 1, now).is_none());
 }
 
 #[test]

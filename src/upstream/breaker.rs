@@ -5,7 +5,7 @@
 //! a breaker. What may have been answered and was lost says nothing either way.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -64,11 +64,12 @@ impl Health {
     }
 }
 
-/// Lets one call through; its end is told to [`Breaker::ended`].
+/// Lets one call through; its end is told to [`Breaker::ended`], or to [`Breaker::gone`] when nobody waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Permit {
     at: Instant,
     turn: u64,
+    number: u64,
 }
 
 impl Permit {
@@ -84,6 +85,10 @@ pub(super) struct Breaker {
     state: State,
     /// Counts changes of state: a call sent before the last one says nothing about the time after it.
     turn: u64,
+    number: u64,
+    /// The calls on their way, in the order in which they were sent.
+    out: BTreeMap<u64, Instant>,
+    latest: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -112,6 +117,10 @@ impl Breaker {
     /// When the next call may go out; an instant not after `now` means at once.
     pub(super) fn opens_at(&self, now: Instant) -> Instant {
         match &self.state {
+            State::Closed(tally) if tally.is_suspicious(&self.out, now) => {
+                let latest = self.latest.unwrap_or(now);
+                latest + tally.gently
+            }
             State::Closed(_) => now,
             State::Open { next, .. } | State::HalfOpen { next, .. } => *next,
         }
@@ -119,31 +128,46 @@ impl Breaker {
 
     /// Lets a call through that goes out now; none when it has to wait.
     pub(super) fn admit(&mut self, now: Instant) -> Option<Permit> {
+        if self.opens_at(now) > now {
+            return None;
+        }
         match &mut self.state {
             State::Closed(_) => {}
-            State::Open { next, .. } | State::HalfOpen { next, .. } if *next > now => return None,
             State::Open { next, .. } => *next = now + PROBE_EVERY,
             State::HalfOpen { next, gently, .. } => *next = now + *gently,
         }
-        let turn = self.turn;
-        Some(Permit { at: now, turn })
+        self.number += 1;
+        self.latest = Some(now);
+        self.out.insert(self.number, now);
+        Some(Permit {
+            at: now,
+            turn: self.turn,
+            number: self.number,
+        })
+    }
+
+    /// A call that was let through has ended without anybody hearing how.
+    pub(super) fn gone(&mut self, permit: Permit) {
+        self.out.remove(&permit.number);
     }
 
     /// A call that was let through has ended.
     pub(super) fn ended(&mut self, permit: Permit, health: Health, now: Instant) {
+        self.gone(permit);
         if permit.turn != self.turn {
             return;
         }
         let next = match (&mut self.state, health) {
             (_, Health::Unknown) | (State::Open { .. }, Health::Failing) => return,
             (State::Closed(tally), health) => {
-                tally.add(permit.at, health == Health::Failing, now);
-                if !tally.is_too_much() {
+                tally.add(permit, health == Health::Failing, now);
+                if !tally.is_too_much(&self.out, now) {
                     return;
                 }
-                let gently = tally.spacing(now).saturating_mul(GENTLY).min(PROBE_EVERY);
-                let next = now + PROBE_EVERY;
-                State::Open { next, gently }
+                State::Open {
+                    next: now + PROBE_EVERY,
+                    gently: tally.gently,
+                }
             }
             (State::Open { gently, .. }, Health::Alive) => State::HalfOpen {
                 next: now + *gently,
@@ -164,9 +188,10 @@ impl Breaker {
         };
         self.state = next;
         self.turn += 1;
+        self.out.clear();
     }
 
-    /// Whether it holds calls back.
+    /// Whether all calls go through.
     pub(super) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed(_))
     }
@@ -174,7 +199,7 @@ impl Breaker {
     /// Whether forgetting it changes nothing: it is closed and has seen nothing lately, or nobody has asked for long.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         match &self.state {
-            State::Closed(tally) => tally.is_old(now),
+            State::Closed(tally) => self.out.is_empty() && tally.is_old(now),
             State::Open { next, .. } | State::HalfOpen { next, .. } => *next + 60 * WINDOW <= now,
         }
     }
@@ -186,9 +211,13 @@ struct Tally {
     grains: VecDeque<Grain>,
     /// The failures since the last answer.
     row: u32,
-    /// When the first of them was sent: an answer to an older call does not end the row, which with slow answers and
-    /// quick failures would hide it.
-    row_from: Option<Instant>,
+    /// The first call of the row: an answer to an older one does not end it, which with slow answers and quick failures
+    /// would hide it.
+    row_from: u64,
+    /// The longest that a failure of the row took.
+    row_took: Duration,
+    /// At the latest failure: the time from one call to the next when there are a tenth as many.
+    gently: Duration,
 }
 
 #[derive(Debug)]
@@ -199,36 +228,73 @@ struct Grain {
 }
 
 impl Tally {
-    fn add(&mut self, sent: Instant, failed: bool, now: Instant) {
-        while self
-            .grains
-            .front()
-            .is_some_and(|oldest| oldest.from + WINDOW <= now)
-        {
+    fn add(&mut self, permit: Permit, failed: bool, now: Instant) {
+        let is_over = |oldest: &Grain| oldest.from + WINDOW <= now;
+        while self.grains.front().is_some_and(is_over) {
             self.grains.pop_front();
         }
-        match self.grains.back_mut() {
-            Some(grain) if now < grain.from + GRAIN => {
-                grain.calls += 1;
-                grain.failures += u32::from(failed);
-            }
-            _ => self.grains.push_back(Grain {
+        if self
+            .grains
+            .back()
+            .is_none_or(|grain| grain.from + GRAIN <= now)
+        {
+            self.grains.push_back(Grain {
                 from: now,
-                calls: 1,
-                failures: u32::from(failed),
-            }),
+                calls: 0,
+                failures: 0,
+            });
+        }
+        if let Some(grain) = self.grains.back_mut() {
+            grain.calls += 1;
+            grain.failures += u32::from(failed);
         }
         if failed {
+            let took = now.saturating_duration_since(permit.at);
+            self.row_from = match self.row {
+                0 => permit.number,
+                _ => self.row_from.min(permit.number),
+            };
             self.row += 1;
-            self.row_from = Some(self.row_from.map_or(sent, |from| from.min(sent)));
-        } else if self.row_from.is_none_or(|from| sent >= from) {
-            (self.row, self.row_from) = (0, None);
+            self.gently = self.tenth(now);
+            self.row_took = self.row_took.max(took);
+        } else if permit.number >= self.row_from {
+            (self.row, self.row_took) = (0, Duration::ZERO);
         }
     }
 
-    fn is_too_much(&self) -> bool {
+    fn is_too_much(&self, out: &BTreeMap<u64, Instant>, now: Instant) -> bool {
+        if self.row >= IN_A_ROW && self.is_row(out, now) {
+            return true;
+        }
         let (calls, failures) = self.sum();
-        self.row >= IN_A_ROW || (calls >= LEAST_CALLS && 2 * failures >= calls)
+        calls >= LEAST_CALLS
+            && 2 * failures >= calls
+            && 2 * failures as usize >= calls as usize + self.outlived(out, 0, now).count()
+    }
+
+    /// Two failures in a row may be the first of many: until that is clear, calls come as if it had just come back.
+    fn is_suspicious(&self, out: &BTreeMap<u64, Instant>, now: Instant) -> bool {
+        self.row >= 2 && self.is_row(out, now)
+    }
+
+    /// Whether the failures are at least half of what was sent since the first of them, as far as that can be known.
+    fn is_row(&self, out: &BTreeMap<u64, Instant>, now: Instant) -> bool {
+        let most = self.row as usize;
+        self.outlived(out, self.row_from, now).nth(most).is_none()
+    }
+
+    /// The calls since this one that have been on their way for longer than the failures took: those will be answered,
+    /// most likely. Where failures are quick and answers are slow, failures come in rows although they are few.
+    fn outlived<'a>(
+        &self,
+        out: &'a BTreeMap<u64, Instant>,
+        from: u64,
+        now: Instant,
+    ) -> impl Iterator<Item = &'a Instant> + use<'a> {
+        let took = self.row_took;
+        out.range(from..)
+            .map(|(_, sent)| sent)
+            .take_while(move |sent| **sent + took < now)
     }
 
     fn sum(&self) -> (u32, u32) {
@@ -237,13 +303,13 @@ impl Tally {
         })
     }
 
-    /// The time from one call to the next.
-    fn spacing(&self, now: Instant) -> Duration {
+    fn tenth(&self, now: Instant) -> Duration {
         let span = self
             .grains
             .front()
             .map_or(WINDOW, |oldest| now.saturating_duration_since(oldest.from));
-        span.max(GRAIN) / self.sum().0.max(1)
+        let spacing = span.max(GRAIN) / self.sum().0.max(1);
+        spacing.saturating_mul(GENTLY).min(PROBE_EVERY)
     }
 
     fn is_old(&self, now: Instant) -> bool {

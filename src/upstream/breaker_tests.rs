@@ -14,12 +14,23 @@ fn ended(breaker: &mut Breaker, health: Health, now: Instant) {
     breaker.ended(permit, health, now);
 }
 
+/// So many calls that are out at once, and end one after the other.
+fn together(breaker: &mut Breaker, count: u32, health: Health, now: Instant) {
+    let admit = |_| {
+        breaker
+            .admit(now)
+            .expect("the breaker lets the call through")
+    };
+    let permits: Vec<Permit> = (0..count).map(admit).collect();
+    for permit in permits {
+        breaker.ended(permit, health, now);
+    }
+}
+
 /// A breaker that has just opened.
 fn opened(now: Instant) -> Breaker {
     let mut breaker = Breaker::default();
-    for _ in 0..IN_A_ROW {
-        ended(&mut breaker, Health::Failing, now);
-    }
+    together(&mut breaker, IN_A_ROW, Health::Failing, now);
     assert!(!breaker.is_closed());
     breaker
 }
@@ -29,22 +40,67 @@ fn five_failures_in_a_row_open_it_and_four_do_not() {
     let now = Instant::now();
     let mut breaker = Breaker::default();
     for _ in 0..3 {
-        for _ in 0..4 {
-            ended(&mut breaker, Health::Failing, now);
-        }
-        for _ in 0..10 {
-            ended(&mut breaker, Health::Alive, now);
-        }
+        together(&mut breaker, 4, Health::Failing, now);
+        let later = now + PROBE_EVERY;
+        together(&mut breaker, 1, Health::Alive, later);
+        together(&mut breaker, 10, Health::Alive, later);
     }
     assert!(breaker.is_closed());
-    for _ in 0..4 {
-        ended(&mut breaker, Health::Failing, now);
-    }
-    assert!(breaker.is_closed());
-    ended(&mut breaker, Health::Failing, now);
+    together(&mut breaker, 5, Health::Failing, now + PROBE_EVERY);
     assert!(!breaker.is_closed());
+    let now = now + PROBE_EVERY;
     assert_eq!(breaker.admit(now), None);
     assert_eq!(breaker.opens_at(now), now + PROBE_EVERY);
+}
+
+#[test]
+fn two_failures_in_a_row_make_it_careful_until_the_next_answer() {
+    let start = Instant::now();
+    let mut breaker = Breaker::default();
+    // 10 calls a second.
+    for n in 0..100 {
+        ended(&mut breaker, Health::Alive, start + n * 100 * MS);
+    }
+    let now = start + 10 * GRAIN;
+    ended(&mut breaker, Health::Failing, now);
+    assert_eq!(breaker.opens_at(now), now, "one may be chance");
+    ended(&mut breaker, Health::Failing, now);
+    let next = breaker.opens_at(now);
+    assert!(
+        next > now + 900 * MS && next <= now + PROBE_EVERY,
+        "a tenth"
+    );
+    ended(&mut breaker, Health::Alive, next);
+    assert_eq!(breaker.opens_at(next), next);
+}
+
+#[test]
+fn a_few_quick_failures_among_slow_answers_change_nothing() {
+    // 100 calls a second, of which one in twenty fails at once and the others are answered after two seconds.
+    let start = Instant::now();
+    let mut breaker = Breaker::default();
+    let mut out = VecDeque::new();
+    for n in 0..2_000 {
+        let now = start + n * 10 * MS;
+        while let Some((end, permit)) = out.front().copied()
+            && end <= now
+        {
+            out.pop_front();
+            breaker.ended(permit, Health::Alive, now);
+        }
+        let permit = breaker.admit(now).expect("no call is held back");
+        if n % 20 == 7 {
+            breaker.ended(permit, Health::Failing, now + 5 * MS);
+        } else {
+            out.push_back((now + 2 * GRAIN, permit));
+        }
+    }
+    assert!(breaker.is_closed());
+    // Calls that were given up count for nothing.
+    for (_, permit) in out {
+        breaker.gone(permit);
+    }
+    assert!(breaker.out.is_empty());
 }
 
 #[test]
@@ -80,12 +136,13 @@ fn half_of_ten_calls_in_ten_seconds_open_it() {
 fn what_says_nothing_changes_nothing() {
     let now = Instant::now();
     let mut breaker = Breaker::default();
-    for _ in 0..4 {
-        ended(&mut breaker, Health::Failing, now);
-        ended(&mut breaker, Health::Unknown, now);
+    let admit = |_| breaker.admit(now).unwrap();
+    let permits: Vec<Permit> = (0..9).map(admit).collect();
+    for (index, permit) in permits.into_iter().enumerate() {
+        assert!(breaker.is_closed());
+        let health = [Health::Failing, Health::Unknown][index % 2];
+        breaker.ended(permit, health, now);
     }
-    assert!(breaker.is_closed());
-    ended(&mut breaker, Health::Failing, now);
     assert!(!breaker.is_closed(), "nor does it end a row");
     let later = now + PROBE_EVERY;
     ended(&mut breaker, Health::Unknown, later);
@@ -128,9 +185,7 @@ fn half_open_it_lets_a_tenth_through_and_one_failure_opens_it_again() {
         ended(&mut breaker, Health::Alive, start + n * 10 * MS);
     }
     let down = start + 5 * GRAIN;
-    for _ in 0..IN_A_ROW {
-        ended(&mut breaker, Health::Failing, down);
-    }
+    together(&mut breaker, IN_A_ROW, Health::Failing, down);
     let back = down + PROBE_EVERY;
     ended(&mut breaker, Health::Alive, back);
     let mut admitted = 0;
@@ -149,9 +204,7 @@ fn calls_sent_before_it_opened_say_nothing_afterwards() {
     let start = Instant::now();
     let mut breaker = Breaker::default();
     let early = breaker.admit(start).unwrap();
-    for _ in 0..IN_A_ROW {
-        ended(&mut breaker, Health::Failing, start);
-    }
+    together(&mut breaker, IN_A_ROW, Health::Failing, start);
     breaker.ended(early, Health::Alive, start);
     assert_eq!(breaker.admit(start), None, "still open");
     let probe = start + PROBE_EVERY;
@@ -227,8 +280,8 @@ struct Outage {
 }
 
 /// Ten calls a second against a server whose answers take `latency`, and whose failures in the minute of its outage
-/// come `failing_after` the call.
-fn outage(latency: Duration, failing_after: Duration) -> Outage {
+/// come `failing_after` the call; each times a tenth of the next of `spread`.
+fn outage(latency: Duration, failing_after: Duration, spread: &[u32]) -> Outage {
     const SPACING: Duration = Duration::from_millis(100);
     let start = Instant::now();
     let (down, up) = (60 * GRAIN, 120 * GRAIN);
@@ -261,6 +314,7 @@ fn outage(latency: Duration, failing_after: Duration) -> Outage {
             true => (Health::Failing, failing_after),
             false => (Health::Alive, latency),
         };
+        let takes = takes * spread[sent.len() % spread.len()] / 10;
         match (is_down, was_closed) {
             (true, true) => wasted += 1,
             (true, false) => probes.push(now),
@@ -293,9 +347,17 @@ fn count(instants: &[Instant], from: Instant, span: Duration) -> usize {
 
 #[test]
 fn a_minute_of_failures_wastes_few_calls_and_ends_soon() {
-    for (latency, failing_after) in [(50, 50), (2_000, 20), (2_000, 1_000)] {
-        let outage = outage(latency * MS, failing_after * MS);
-        let case = format!("{latency} ms, failing after {failing_after} ms");
+    let (even, spread) = (&[10][..], &[10, 4, 19, 7, 26, 5, 15, 8, 12][..]);
+    for (latency, failing_after, spread) in [
+        (50, 50, even),
+        (2_000, 20, even),
+        (2_000, 1_000, even),
+        (2_000, 1_600, even),
+        (1_670, 20, spread),
+        (1_670, 1_670, spread),
+    ] {
+        let outage = outage(latency * MS, failing_after * MS, spread);
+        let case = format!("{latency} ms, failing after {failing_after} ms, {spread:?}");
         assert!(outage.wasted <= 20, "{case}: {} wasted", outage.wasted);
         assert!(outage.probes <= 1, "{case}: {} a second", outage.probes);
         let back = outage.back_after;

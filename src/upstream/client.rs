@@ -13,13 +13,14 @@ use super::{
     error_body::{ErrorBody, is_token, reveals},
     pace::{Answer as Heard, Cost, Settings, float},
     pacer::{Pacer, Turn},
+    patience::Once,
     queue::NEAR,
     rate_headers,
     reply::{self, NoAnswer},
     request::{Endpoint, Sent, credential, headers},
     retry_after::retry_after,
     shared::Shared,
-    taxonomy::{Observed, Phase, held_back, judge},
+    taxonomy::{Observed, Phase, held_back, is_held_back, judge},
     transport::{Answer, Content, exchange, http_client},
 };
 use crate::{
@@ -118,68 +119,70 @@ impl Client {
         call: &Call,
         before_send: impl Future<Output = ()> + Send,
     ) -> Result<Outcome, Failed> {
-        self.complete_within(call, before_send, &mut PATIENCE.clone(), true)
-            .await
-    }
-
-    /// As [`Client::complete`], but waits no longer than `patience` in all, from which it takes what it waited, and waits
-    /// out a 429 only where the call `stays`.
-    pub(super) async fn complete_within(
-        &self,
-        call: &Call,
-        before_send: impl Future<Output = ()> + Send,
-        patience: &mut Duration,
-        stays: bool,
-    ) -> Result<Outcome, Failed> {
-        let mut least = LEAST_WAIT;
-        let mut before_send = Some(before_send);
-        let (mut body, mut plain) = ask::bodies(&call.body, call.listener.is_some());
+        let (mut patience, mut least) = (PATIENCE, LEAST_WAIT);
+        let mut before_send = Once::new(before_send);
         loop {
-            let turn = self.0.pacer.turn(call, patience).await;
-            let turn = turn.map_err(held_back)?;
-            if let Some(before_send) = before_send.take() {
-                before_send.await;
-            }
-            let failed = match self.send(call, body.clone(), plain.is_some(), turn).await {
+            let before_send = async {
+                before_send.run().await;
+                Ok(())
+            };
+            let failed = match self.attempt(call, before_send, &mut patience).await {
                 Ok(outcome) => return Ok(outcome),
-                Err(NoOutcome::OptionsRefused) => {
-                    // Another call, for which the upstream counts another turn.
-                    body = plain.take().unwrap_or(body);
-                    continue;
-                }
-                Err(NoOutcome::Failed(failed)) => failed,
+                Err(failed) => failed,
             };
-            let Some(told) = throttled(&failed) else {
-                return Err(failed);
-            };
-            if !stays || told > NEAR || least > *patience {
+            let told = throttled(&failed).filter(|_| !is_held_back(&failed));
+            if told.is_none_or(|told| told > NEAR || least > patience) {
                 return Err(failed);
             }
-            wait(least.mul_f64(rand::random_range(0.5..1.0)), patience).await;
+            wait(least.mul_f64(rand::random_range(0.5..1.0)), &mut patience).await;
             least = (least * 2).min(NEAR);
         }
     }
 
-    /// One send on its turn, whose schedule hears what came back.
+    /// One call on its turn, for which it waits as long as `patience` lasts. `before_send` is awaited right before the
+    /// first byte goes out, and may still stop the call.
+    pub(super) async fn attempt(
+        &self,
+        call: &Call,
+        before_send: impl Future<Output = Result<(), Failed>> + Send,
+        patience: &mut Duration,
+    ) -> Result<Outcome, Failed> {
+        let (body, plain) = ask::bodies(&call.body, call.listener.is_some());
+        let turn = self.0.pacer.turn(call, patience).await;
+        let turn = turn.map_err(held_back)?;
+        before_send.await?;
+        let (ended, refuses_options) = self.send(call, body, turn).await;
+        let Some(plain) = plain.filter(|_| refuses_options) else {
+            return ended;
+        };
+        // Another request, for which the upstream counts another turn.
+        let turn = self.0.pacer.turn(call, patience).await;
+        let turn = turn.map_err(held_back)?;
+        self.send(call, plain, turn).await.0
+    }
+
+    /// One request on its turn, whose schedule hears what came back, and whether it may have been refused for what it
+    /// says of how to stream.
     async fn send(
         &self,
         call: &Call,
         body: Bytes,
-        has_options: bool,
         mut turn: Turn,
-    ) -> Result<Outcome, NoOutcome> {
-        let answer = self.exchange(call, body, &mut turn).await?;
+    ) -> (Result<Outcome, Failed>, bool) {
+        let answer = match self.exchange(call, body, &mut turn).await {
+            Ok(answer) => answer,
+            Err(failed) => return (Err(failed), false),
+        };
         let told = rate_headers::read(&answer.headers, SystemClock.now());
-        let refuses_options = has_options
-            && matches!(&answer.body, Content::Whole(body) if ask::refuses_options(answer.status, body));
+        let refuses_options = matches!(
+            &answer.body,
+            Content::Whole(body) if ask::refuses_options(answer.status, body)
+        );
         let mut slow_down = false;
-        let result = self.read(answer, &call.model, &mut slow_down);
-        turn.heard(told, heard(&result, slow_down));
+        let ended = self.read(answer, &call.model, &mut slow_down);
+        turn.heard(told, heard(&ended, slow_down));
         turn.tell().await;
-        match result {
-            Err(_) if refuses_options => Err(NoOutcome::OptionsRefused),
-            result => Ok(result?),
-        }
+        (ended, refuses_options)
     }
 
     async fn exchange(&self, call: &Call, body: Bytes, turn: &mut Turn) -> Result<Answer, Failed> {
@@ -243,20 +246,6 @@ impl Client {
             request_id: request_id(&headers).filter(|id| !key.is_some_and(|key| reveals(id, key))),
             chance: rand::random(),
         }))
-    }
-}
-
-/// Why a send gave no outcome.
-enum NoOutcome {
-    /// It failed.
-    Failed(Failed),
-    /// What was added to the body, to ask for the usage of a stream, was refused; without it the call may be served.
-    OptionsRefused,
-}
-
-impl From<Failed> for NoOutcome {
-    fn from(failed: Failed) -> Self {
-        NoOutcome::Failed(failed)
     }
 }
 

@@ -24,7 +24,8 @@ use super::{
     aside::Work,
     asked::cost,
     board::{Asking, Board, Candidate, News, Next, Pick, Seat},
-    client::wait,
+    breaker::Permit,
+    client::{throttled, wait},
     endpoint::renamed,
     pace::Cost,
     patience::{Once, Patience, Throttles},
@@ -186,7 +187,7 @@ impl Router {
             let candidates = self.candidates(&call.model, cost);
             let now = Instant::now();
             let picked = self.0.board.lock().pick(&asking, &candidates, now);
-            let (route, permit, opens_in, most) = match picked {
+            let (route, opens_in, next_best) = match picked {
                 Pick::Nowhere => return Err(throttles.tell(self.given_up(&asking, &candidates))),
                 Pick::Hold(rest) if rest > patience.rest => {
                     return Err(self.unless_refused(&asking, &candidates, resting()));
@@ -197,34 +198,27 @@ impl Router {
                 }
                 Pick::Go {
                     route,
-                    permit,
                     opens_in,
                     next_best,
-                } => (
-                    route,
-                    permit,
-                    opens_in,
-                    next_best.map(|next| next.max(opens_in) + SLACK),
-                ),
+                } => (route, opens_in, next_best),
             };
             if !throttles.pause(candidates.len(), &mut patience.limit).await {
                 let held = self.unless_refused(&asking, &candidates, held_back(opens_in));
                 return Err(throttles.tell(held));
             }
+            let most = next_best.map_or(patience.limit, |next| next.max(opens_in) + SLACK);
+            let mut flight = Flight::new(self, asking.work, route);
+            let before_send = flight.begin(&mut before_send);
             let ended = self
-                .send(route, call, &mut before_send, &mut patience.limit, most)
+                .send(route, call, before_send, &mut patience.limit, most)
                 .await;
-            let (next, news) = {
-                let now = Instant::now();
-                let mut board = self.0.board.lock();
-                board.ended(asking.work, route, permit, &ended, now)
-            };
-            self.tell(route, news);
+            let next = flight.ended(&ended);
             match (ended, next) {
                 (Ok(outcome), _) => return Ok(outcome),
                 (Err(failed), Next::Done) => return Err(failed),
                 (Err(failed), Next::Elsewhere) => asking.refused.push((route, failed)),
                 (Err(failed), Next::Throttled) => throttles.add(failed),
+                (Err(_), Next::Withheld) => {}
             }
         }
     }
@@ -245,9 +239,9 @@ impl Router {
         &self,
         route: usize,
         call: &Call,
-        before_send: &mut Once<impl Future<Output = ()> + Send>,
+        before_send: impl Future<Output = Result<(), Failed>> + Send,
         patience: &mut Duration,
-        most: Option<Duration>,
+        most: Duration,
     ) -> Result<Outcome, Failed> {
         let Route {
             client,
@@ -261,12 +255,9 @@ impl Router {
             Some(renamed(call, name).ok_or_else(nameless)?)
         };
         let call = renamed.as_ref().unwrap_or(call);
-        // Where there are others, a rate limit is not waited out here.
-        let granted = most.unwrap_or(*patience).min(*patience);
+        let granted = most.min(*patience);
         let mut left = granted;
-        let ended = client
-            .complete_within(call, before_send.run(), &mut left, most.is_none())
-            .await;
+        let ended = client.attempt(call, before_send, &mut left).await;
         *patience = patience.saturating_sub(granted - left);
         ended.map_err(|failed| self.named(*endpoint, failed))
     }
@@ -329,6 +320,72 @@ impl Router {
             } else {
                 tracing::info!(endpoint = name, "endpoint is back");
             }
+        }
+    }
+}
+
+/// A call on its way to one route. Dropped before its end, nobody waits for it any more.
+struct Flight<'a> {
+    router: &'a Router,
+    work: Work<'a>,
+    route: usize,
+    permit: Option<Permit>,
+    is_withheld: bool,
+}
+
+impl<'a> Flight<'a> {
+    fn new(router: &'a Router, work: Work<'a>, route: usize) -> Self {
+        Flight {
+            router,
+            work,
+            route,
+            permit: None,
+            is_withheld: false,
+        }
+    }
+
+    /// Right before the first byte: since the route was chosen the server may have begun to fail.
+    async fn begin(
+        &mut self,
+        before_send: &mut Once<impl Future<Output = ()> + Send>,
+    ) -> Result<(), Failed> {
+        self.permit = {
+            let mut board = self.router.0.board.lock();
+            board.admit(self.work, self.route, Instant::now())
+        };
+        self.is_withheld = self.permit.is_none();
+        if self.is_withheld {
+            return Err(resting());
+        }
+        before_send.run().await;
+        Ok(())
+    }
+
+    /// What follows from the end of the call.
+    fn ended(&mut self, ended: &Result<Outcome, Failed>) -> Next {
+        let Some(permit) = self.permit.take() else {
+            return match ended {
+                _ if self.is_withheld => Next::Withheld,
+                // There is no turn for it soon enough.
+                Err(failed) if throttled(failed).is_some() => Next::Elsewhere,
+                _ => Next::Done,
+            };
+        };
+        let (next, news) = {
+            let now = Instant::now();
+            let mut board = self.router.0.board.lock();
+            board.ended(self.work, self.route, permit, ended, now)
+        };
+        self.router.tell(self.route, news);
+        next
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            let mut board = self.router.0.board.lock();
+            board.gone(self.work, self.route, permit);
         }
     }
 }

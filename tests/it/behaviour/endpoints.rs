@@ -86,6 +86,12 @@ async fn a_batch_flows_to_the_endpoint_that_is_free(kind: Kind) {
     let first = dear.calls().iter().map(|call| call.time_in).min().unwrap();
     let after = first.since(wasted[0].time_out);
     assert!(after < Duration::from_secs(1), "flowed on after {after:?}");
+    let metrics = reqwest::get(format!("{}/metrics", server.admin))
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let line = "tidings_upstream_set_aside_total{endpoint=\"cheap\",reason=\"pause\"}";
+    assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     server.stop().await;
 }
 
@@ -154,6 +160,12 @@ async fn an_upstream_that_fails_for_a_while_is_left_alone_and_comes_back(kind: K
     })
     .await;
     let calls = server.upstream.calls().len();
+    let metrics = reqwest::get(format!("{}/metrics", server.admin))
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let line = "tidings_upstream_breakers_open{endpoint=\"upstream\"}";
+    assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     let probes = 2 + start.elapsed().as_secs() as usize;
     assert!(calls <= opening + probes, "{calls} calls, {probes} probes");
     server.upstream.set_healthy(true);

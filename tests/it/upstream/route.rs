@@ -73,8 +73,8 @@ async fn who_is_away_or_overloaded_is_passed_over_until_it_is_given_a_rest() {
     }
     assert_eq!(dear.calls().len(), 50);
     let wasted = cheap.calls().len();
-    // Probes may come on top, one a second.
-    assert!((5..20).contains(&wasted), "{wasted} calls wasted");
+    // Two at once, and then one a second.
+    assert!((2..20).contains(&wasted), "{wasted} calls wasted");
 
     // Nothing listens on the discard port.
     let away = endpoint("away", "http://127.0.0.1:9/v1".to_owned());
