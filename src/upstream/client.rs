@@ -117,9 +117,14 @@ impl Client {
         let mut before_send = Some(before_send);
         loop {
             let turn = self.0.pacer.turn(call, &mut patience).await;
-            let turn = turn.map_err(held_back)?;
+            let mut turn = turn.map_err(held_back)?;
             if let Some(before_send) = before_send.take() {
                 before_send.await;
+                if turn.is_stale() {
+                    drop(turn);
+                    let again = self.0.pacer.turn(call, &mut patience).await;
+                    turn = again.map_err(held_back)?;
+                }
             }
             let failed = match self.send(call, turn).await {
                 Ok(outcome) => return Ok(outcome),

@@ -123,8 +123,8 @@ impl Runner {
             model: spec.model.clone(),
         };
         let mark = async {
-            drop(waiting);
             self.marker.mark(&task).await;
+            drop(waiting);
             sent.store(true, Ordering::Relaxed);
         };
         self.upstream.complete(&call, mark).await
