@@ -149,8 +149,13 @@ impl Client {
     ) -> Result<Outcome, Failed> {
         let (body, plain) = ask::bodies(&call.body, call.listener.is_some());
         let turn = self.0.pacer.turn(call, patience).await;
-        let turn = turn.map_err(held_back)?;
+        let mut turn = turn.map_err(held_back)?;
         before_send.await?;
+        if turn.is_stale() {
+            drop(turn);
+            let again = self.0.pacer.turn(call, patience).await;
+            turn = again.map_err(held_back)?;
+        }
         let (ended, refuses_options) = self.send(call, body, turn).await;
         let Some(plain) = plain.filter(|_| refuses_options) else {
             return ended;

@@ -23,6 +23,8 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 
 /// The schedule is looked at again at least this often: a limit may be raised while a call waits.
 const LOOK: Duration = Duration::from_millis(500);
+/// A turn that could not be used for so long is over.
+const STALE: Seconds = 0.15;
 /// While nothing limits a model's calls, whether others have met a limit is looked up this often.
 const ASK_OTHERS: Seconds = 1.0;
 /// A model that no call asked for in so long takes no part in [`Pacer::room`].
@@ -48,6 +50,7 @@ pub(super) struct Turn {
     pacer: Arc<Pacer>,
     queue: Arc<Queue>,
     sent: Sent,
+    at: Seconds,
     /// When the call went out.
     out_at: Option<Seconds>,
 }
@@ -131,6 +134,7 @@ impl Pacer {
                         pacer: self.clone(),
                         queue: queue.clone(),
                         sent,
+                        at: self.now(),
                         out_at: None,
                     });
                 }
@@ -245,6 +249,12 @@ impl Pacer {
 }
 
 impl Turn {
+    /// It was so long ago that whoever sends now sends together with those whose turn it is.
+    pub(super) fn is_stale(&self) -> bool {
+        let now = self.pacer.now();
+        now - self.at > STALE && self.queue.state.lock().line.pace(now).is_some()
+    }
+
     /// The call goes out.
     pub(super) fn go(&mut self) {
         self.out_at = Some(self.pacer.now());

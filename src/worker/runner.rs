@@ -128,8 +128,8 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(&task)),
         };
         let mark = async {
-            drop(waiting);
             self.marker.mark(&task).await;
+            drop(waiting);
             sent.store(true, Ordering::Relaxed);
         };
         self.upstream.complete(&call, mark).await

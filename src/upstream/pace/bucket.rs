@@ -49,6 +49,8 @@ pub(crate) struct Block {
 pub(crate) struct Throttled {
     /// How long to wait.
     pub(crate) told: Seconds,
+    /// When its call was sent.
+    pub(crate) sent_at: Seconds,
     /// Calls a second that this process sent.
     pub(crate) sent: f64,
     /// The share of recent answers that were 429s.
@@ -149,6 +151,7 @@ impl Bucket {
                 settings,
                 &Refusal {
                     at,
+                    sent_at: throttled.sent_at,
                     sent: throttled.sent * members,
                     refused: throttled.refused,
                     unexplained: throttled.unexplained,

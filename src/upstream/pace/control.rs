@@ -61,6 +61,8 @@ impl Rates {
 pub(super) struct Refusal {
     /// When it came.
     pub(super) at: Seconds,
+    /// When its call was sent.
+    pub(super) sent_at: Seconds,
     /// Calls a second that went out.
     pub(super) sent: f64,
     /// The share of answers that were 429s.
@@ -98,6 +100,9 @@ pub(super) struct Control {
     /// The share of the rate that `slow_down` has left, and when.
     #[n(9)]
     slowed: Option<(f64, Seconds)>,
+    /// Since when the upstream has told these limits.
+    #[n(10)]
+    known_at: Seconds,
 }
 
 impl Control {
@@ -120,6 +125,9 @@ impl Control {
     /// A reply came, with limits or without.
     pub(super) fn heard(&mut self, told: Rates, now: Seconds) {
         if !told.is_free() {
+            if self.told != told {
+                self.known_at = now;
+            }
             self.told = told;
             self.told_at = now;
         } else if now - self.told_at > TOLD_FOR {
@@ -137,7 +145,8 @@ impl Control {
     /// A 429 came.
     pub(super) fn refused(&mut self, settings: &Settings, refusal: &Refusal) {
         let now = refusal.at;
-        if now - self.cut_at < EPOCH {
+        // What was sent before a cut, or before there was a limit to keep to, says nothing about what came after.
+        if now - self.cut_at < EPOCH || refusal.sent_at < self.cut_at.max(self.known_at) {
             return;
         }
         self.cut_at = now;
@@ -222,6 +231,7 @@ mod tests {
     fn refusal(at: Seconds) -> Refusal {
         Refusal {
             at,
+            sent_at: at,
             sent: 10.0,
             refused: 0.1,
             unexplained: false,

@@ -311,6 +311,7 @@ impl Line {
                 news.throttled = Some((
                     Throttled {
                         told,
+                        sent_at: sent.at,
                         sent: self.meter.rate(now),
                         refused: self.meter.refused(now),
                         unexplained: is_unexplained(sent, reply),
@@ -321,7 +322,7 @@ impl Line {
             }
             Answer::Used(prompt, answer) => {
                 self.meter.answered(false, now);
-                self.ramp.answered();
+                self.ramp.answered(now);
                 let used = prompt.saturating_add(answer);
                 self.compare(sent, reply, Some(used).filter(|used| *used > 0));
                 if used > 0 {
@@ -334,7 +335,7 @@ impl Line {
             }
             Answer::Overloaded | Answer::Other => {
                 self.meter.answered(false, now);
-                self.ramp.answered();
+                self.ramp.answered(now);
             }
         }
         self.learn(&news, now);

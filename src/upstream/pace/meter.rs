@@ -6,17 +6,23 @@ use super::Seconds;
 const WINDOW: Seconds = 2.0;
 /// Calls that go out at once although nothing is known of the upstream.
 const FIRST_CALLS: f64 = 16.0;
-/// How many times as many may have gone out with each second: enough for any server within one, and few when the first
-/// refusal of a slow one comes back.
+/// How many times as many may have gone out with each second before the first answer: what it tells comes too late for
+/// all of them, but an upstream that takes its time must not hold everything up.
+const SILENT_GROWTH: f64 = 2.0;
+/// And with each second after an answer that tells no limit: enough for any server within one.
 const GROWTH: f64 = 256.0;
 /// Each answer proves that there is room for so many.
 const PROVEN: f64 = 2.0;
+/// How long a call waits before it is seen again whether it may go.
+const LOOK: Seconds = 0.01;
 /// After so long without a call, little of what was proven still is.
 const FORGOTTEN: Seconds = 60.0;
 
 /// Counts that fade.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Meter {
+    /// When calls began to go out.
+    since: Seconds,
     sent: Faded,
     answered: Faded,
     refused: Faded,
@@ -40,6 +46,9 @@ impl Faded {
 
 impl Meter {
     pub(super) fn sent(&mut self, now: Seconds) {
+        if now - self.sent.at > 5.0 * WINDOW {
+            self.since = now;
+        }
         self.sent.add(now);
     }
 
@@ -52,7 +61,9 @@ impl Meter {
 
     /// Calls a second.
     pub(super) fn rate(&self, now: Seconds) -> f64 {
-        self.sent.at(now) / WINDOW
+        // Of a window that has only begun, so much is seen.
+        let seen = 1.0 - (-(now - self.since).max(WINDOW / 4.0) / WINDOW).exp();
+        self.sent.at(now) / (WINDOW * seen)
     }
 
     /// The share of answers that were refusals.
@@ -61,28 +72,25 @@ impl Meter {
     }
 }
 
-/// How calls begin while nothing limits them: doubling fast, so that an upstream that does limit them says so before
-/// all that is queued has hit it.
+/// How calls begin while nothing limits them, so that an upstream that does says so before all that is queued has hit
+/// its limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ramp {
     since: Seconds,
     last: Seconds,
+    heard: Option<Seconds>,
     sent: f64,
     answered: f64,
 }
 
 impl Ramp {
-    /// When the next call may go.
+    /// When the next call may go, or when to look again.
     pub(super) fn due(&self, now: Seconds) -> Seconds {
-        if now - self.last > FORGOTTEN {
-            return now;
+        if self.spare(now) >= 1.0 {
+            now
+        } else {
+            now + LOOK
         }
-        let needed = self.sent + 1.0 - FIRST_CALLS - PROVEN * self.answered;
-        if needed <= FIRST_CALLS {
-            return now;
-        }
-        let at = self.since + (needed / FIRST_CALLS).log(GROWTH);
-        at.max(now)
     }
 
     /// How many more may go now.
@@ -90,8 +98,14 @@ impl Ramp {
         if now - self.last > FORGOTTEN {
             return FIRST_CALLS;
         }
-        let grown = FIRST_CALLS * GROWTH.powf((now - self.since).min(FORGOTTEN));
-        grown + FIRST_CALLS + PROVEN * self.answered - self.sent
+        let grown = |factor: f64, seconds: Seconds| {
+            FIRST_CALLS * factor.powf(seconds.clamp(0.0, FORGOTTEN))
+        };
+        let silent = grown(SILENT_GROWTH, self.heard.unwrap_or(now) - self.since);
+        let open = self.heard.map_or(0.0, |heard| {
+            grown(GROWTH, now - heard) - FIRST_CALLS + PROVEN * self.answered
+        });
+        silent + open - self.sent
     }
 
     pub(super) fn sent(&mut self, now: Seconds) {
@@ -105,7 +119,8 @@ impl Ramp {
         self.sent += 1.0;
     }
 
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, now: Seconds) {
+        self.heard.get_or_insert(now);
         self.answered += 1.0;
     }
 }
@@ -133,20 +148,27 @@ mod tests {
         let silent = |ramp: &mut Ramp, count: usize| {
             let mut now = 1_000.0;
             for _ in 0..count {
-                now = ramp.due(now);
+                while ramp.due(now) > now {
+                    now = ramp.due(now);
+                }
                 ramp.sent(now);
             }
             now - 1_000.0
         };
-        assert!(silent(&mut ramp, 32) < 1e-9);
+        assert!(silent(&mut ramp, 16) < 1e-9);
         let all = silent(&mut Ramp::default(), 1_000);
-        assert!((0.5..1.0).contains(&all), "{all}");
+        assert!((5.0..7.0).contains(&all), "{all}");
+
+        let mut ramp = Ramp::default();
+        silent(&mut ramp, 16);
+        ramp.answered(1_001.0);
+        assert!(ramp.spare(1_002.0) > 4_000.0, "an answer told no limit");
 
         let mut ramp = Ramp::default();
         for _ in 0..10_000 {
             assert!(ramp.due(5_000.0) <= 5_000.0);
             ramp.sent(5_000.0);
-            ramp.answered();
+            ramp.answered(5_000.0);
         }
     }
 }
