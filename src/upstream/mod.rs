@@ -2,7 +2,7 @@
 //!
 //! [`Router::complete`] is the whole face of this room. What comes back is a [`model::Outcome`](crate::model::Outcome)
 //! or a [`model::Failed`](crate::model::Failed): a failure that says what may be done about it. The way through:
-//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) → `client` (loop) → `pacer` and
+//! `route` (which endpoint and key; `board`, `aside` and `breaker` decide) and `flight` → `client` (loop) → `pacer` and
 //! `queue` (its turn, by the schedule of `pace`, which `shared` keeps for all processes) → `request` and `transport` (the
 //! send) → `rate_headers` (what the reply tells of limits), `reply` (a 200) or `error_body` (anything else) → `taxonomy`
 //! (the one table of what each failure means). An answer that comes as a stream is put together on the way: `stream` →
@@ -17,6 +17,7 @@ mod breaker;
 mod client;
 mod endpoint;
 mod error_body;
+mod flight;
 mod merge;
 mod overrule;
 mod pace;
@@ -33,6 +34,7 @@ mod sse;
 mod stream;
 mod taxonomy;
 mod transport;
+mod unsent;
 
 use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 

@@ -17,27 +17,26 @@ use std::{
 };
 
 use metrics::{counter, gauge};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Call, Client, Config, Endpoint, Error, Models, Shared,
     aside::Work,
     asked::cost,
     board::{Asking, Board, Candidate, News, Next, Pick, Seat},
-    breaker::Permit,
-    client::{throttled, wait},
+    client::wait,
     endpoint::renamed,
+    flight::Flight,
     pace::Cost,
     patience::{Once, Patience, Throttles},
     taxonomy::held_back,
+    unsent::{nameless, resting, unserved},
 };
 use crate::{
     chance,
-    model::{Budget, ErrorCode, Failed, Failure, Outcome, Recourse, Wait},
+    model::{Failed, Outcome, Recourse},
 };
 
-/// When to come back after a server that keeps failing was waited for in vain.
-const COME_BACK: Duration = Duration::from_secs(5);
 /// How much longer than it looked a call waits at one route before it looks for another.
 const SLACK: Duration = Duration::from_millis(250);
 /// Waits are stretched by up to this share, so that not all calls come back at once.
@@ -127,6 +126,11 @@ impl Router {
         Ok(Router::of(names.collect(), routes))
     }
 
+    /// What is known of all routes.
+    pub(super) fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.board.lock()
+    }
+
     fn of(endpoints: Vec<String>, routes: Vec<(Seat, Route)>) -> Self {
         let (seats, routes) = routes.into_iter().unzip();
         Router(Arc::new(Inner {
@@ -149,7 +153,7 @@ impl Router {
     /// serves that model: its calls go there, and more of them than have room there would only be taken and given back.
     /// Where none is well they all count: few calls find out whether that is still so.
     pub fn room(&self) -> Option<usize> {
-        let board = self.0.board.lock();
+        let board = self.board();
         let mut room = 0;
         for (route, seen) in self.0.routes.iter().enumerate() {
             let counts =
@@ -186,7 +190,7 @@ impl Router {
         loop {
             let candidates = self.candidates(&call.model, cost);
             let now = Instant::now();
-            let picked = self.0.board.lock().pick(&asking, &candidates, now);
+            let picked = self.board().pick(&asking, &candidates, now);
             let (route, opens_in, next_best) = match picked {
                 Pick::Nowhere => return Err(throttles.tell(self.given_up(&asking, &candidates))),
                 Pick::Hold(rest) if rest > patience.rest => {
@@ -275,7 +279,7 @@ impl Router {
         if candidates.is_empty() {
             return unserved();
         }
-        let board = self.0.board.lock();
+        let board = self.board();
         board
             .verdict(asking, candidates, Instant::now())
             .unwrap_or_else(resting)
@@ -295,7 +299,8 @@ impl Router {
             .unwrap_or(held)
     }
 
-    fn tell(&self, route: usize, news: News) {
+    /// Tells operators what came of a call.
+    pub(super) fn tell(&self, route: usize, news: News) {
         let endpoint = self.0.routes[route].endpoint;
         let name = &self.0.endpoints[endpoint];
         if let Some(reason) = news.set_aside {
@@ -310,7 +315,7 @@ impl Router {
             );
         }
         if let Some(opened) = news.breaker_opened {
-            let open = self.0.board.lock().open_breakers(endpoint);
+            let open = self.board().open_breakers(endpoint);
             gauge!("tidings_upstream_breakers_open", "endpoint" => name.clone()).set(open as f64);
             if opened {
                 tracing::warn!(
@@ -324,72 +329,6 @@ impl Router {
     }
 }
 
-/// A call on its way to one route. Dropped before its end, nobody waits for it any more.
-struct Flight<'a> {
-    router: &'a Router,
-    work: Work<'a>,
-    route: usize,
-    permit: Option<Permit>,
-    is_withheld: bool,
-}
-
-impl<'a> Flight<'a> {
-    fn new(router: &'a Router, work: Work<'a>, route: usize) -> Self {
-        Flight {
-            router,
-            work,
-            route,
-            permit: None,
-            is_withheld: false,
-        }
-    }
-
-    /// Right before the first byte: since the route was chosen the server may have begun to fail.
-    async fn begin(
-        &mut self,
-        before_send: &mut Once<impl Future<Output = ()> + Send>,
-    ) -> Result<(), Failed> {
-        self.permit = {
-            let mut board = self.router.0.board.lock();
-            board.admit(self.work, self.route, Instant::now())
-        };
-        self.is_withheld = self.permit.is_none();
-        if self.is_withheld {
-            return Err(resting());
-        }
-        before_send.run().await;
-        Ok(())
-    }
-
-    /// What follows from the end of the call.
-    fn ended(&mut self, ended: &Result<Outcome, Failed>) -> Next {
-        let Some(permit) = self.permit.take() else {
-            return match ended {
-                _ if self.is_withheld => Next::Withheld,
-                // There is no turn for it soon enough.
-                Err(failed) if throttled(failed).is_some() => Next::Elsewhere,
-                _ => Next::Done,
-            };
-        };
-        let (next, news) = {
-            let now = Instant::now();
-            let mut board = self.router.0.board.lock();
-            board.ended(self.work, self.route, permit, ended, now)
-        };
-        self.router.tell(self.route, news);
-        next
-    }
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        if let Some(permit) = self.permit.take() {
-            let mut board = self.router.0.board.lock();
-            board.gone(self.work, self.route, permit);
-        }
-    }
-}
-
 fn only(candidates: &[Candidate], routes: &BTreeSet<usize>) -> Vec<Candidate> {
     let among = |candidate: &&Candidate| routes.contains(&candidate.route);
     candidates.iter().filter(among).copied().collect()
@@ -397,39 +336,4 @@ fn only(candidates: &[Candidate], routes: &BTreeSet<usize>) -> Vec<Candidate> {
 
 fn stretched(wait: Duration) -> Duration {
     wait.mul_f64(1.0 + STRETCH * chance::unit())
-}
-
-/// A call that was not sent because the servers that could serve it keep failing.
-fn resting() -> Failed {
-    Failed {
-        failure: Failure::new(
-            ErrorCode::UpstreamUnreachable,
-            "not sent: the upstream kept failing; the task goes on by itself once it answers again",
-        ),
-        recourse: Recourse::Retry {
-            budget: Budget::Time,
-            wait: Wait::Told(COME_BACK),
-        },
-    }
-}
-
-fn unserved() -> Failed {
-    never(
-        ErrorCode::ModelNotFound,
-        "no endpoint is configured for the task's model; ask for another model, or add it to an endpoint's `models`",
-    )
-}
-
-fn nameless() -> Failed {
-    never(
-        ErrorCode::InvalidRequest,
-        "the request's body names its model twice or not at all, so that it cannot be renamed for the endpoint",
-    )
-}
-
-fn never(code: ErrorCode, message: &str) -> Failed {
-    Failed {
-        failure: Failure::new(code, message),
-        recourse: Recourse::Never,
-    }
 }
