@@ -222,3 +222,7 @@ fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
 #[cfg(test)]
 #[path = "assemble_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "assemble_any_tests.rs"]
+mod any_tests;

@@ -339,7 +339,7 @@ impl World {
             retry_of: None,
             create_time: now,
             // Stores may tidy up after the others later.
-            stream: draft.words % 2 == 0,
+            stream: draft.words.is_multiple_of(2),
         }
     }
 }
