@@ -171,6 +171,16 @@ pub(super) fn notice(notice: &v1::TaskNotice) -> Value {
         .done()
 }
 
+/// A piece of a task's output.
+pub(super) fn delta(delta: &v1::OutputDelta) -> Value {
+    Object::default()
+        .text("task_id", &delta.task_id)
+        .number("attempt", delta.attempt)
+        .number("offset", delta.offset)
+        .text("text", &delta.text)
+        .done()
+}
+
 fn unless_unset(name: &'static str) -> &'static str {
     if name.ends_with("_UNSPECIFIED") {
         ""

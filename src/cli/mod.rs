@@ -25,6 +25,7 @@ mod submit;
 mod submitter;
 mod target;
 mod text;
+mod told;
 mod watch;
 
 use std::process::ExitCode;

@@ -1,6 +1,12 @@
 //! What goes to stdout: lines for people, or one JSON object a line for scripts; and the progress bar on stderr.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,6 +29,8 @@ pub(super) enum Format {
 pub(super) struct Output {
     format: Format,
     bar: ProgressBar,
+    /// The last line has not ended.
+    mid_line: Arc<AtomicBool>,
 }
 
 impl Output {
@@ -31,6 +39,7 @@ impl Output {
         Output {
             format,
             bar: ProgressBar::hidden(),
+            mid_line: Arc::default(),
         }
     }
 
@@ -50,9 +59,23 @@ impl Output {
 
     /// Writes a line to stdout. A closed pipe is an error, never a panic.
     pub(super) fn line(&self, line: &str) -> Result<(), Error> {
+        let before = if self.mid_line.swap(false, Ordering::Relaxed) {
+            "\n"
+        } else {
+            ""
+        };
         self.bar
-            .suspend(|| writeln!(io::stdout().lock(), "{line}"))
+            .suspend(|| writeln!(io::stdout().lock(), "{before}{line}"))
             .map_err(Error::from)
+    }
+
+    /// Writes a piece of text to stdout at once; the next line begins below it.
+    pub(super) fn piece(&self, text: &str) -> Result<(), Error> {
+        self.mid_line
+            .store(!text.ends_with('\n'), Ordering::Relaxed);
+        let mut stdout = io::stdout().lock();
+        write!(stdout, "{text}")?;
+        Ok(stdout.flush()?)
     }
 
     /// Writes one or the other.

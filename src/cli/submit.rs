@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// How many upstream failures a task survives, counting the last
     #[arg(long, value_name = "COUNT")]
     max_attempts: Option<u32>,
+    /// Have answers streamed, so that `tidings watch --deltas` tells their text as it comes
+    #[arg(long)]
+    stream_output: bool,
     /// Makes it safe to run this command again with the same input for 24 h
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -165,6 +168,7 @@ fn defaults(args: &Args) -> Result<v1::TaskOptions, Error> {
         deadline,
         max_attempts: args.max_attempts.unwrap_or_default(),
         labels: args.label.iter().cloned().collect(),
+        stream_output: args.stream_output.then_some(true),
         ..v1::TaskOptions::default()
     })
 }

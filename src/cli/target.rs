@@ -3,6 +3,7 @@
 use futures::{StreamExt as _, stream::BoxStream};
 use tonic::{Status, transport::Channel};
 
+use super::told::Told;
 use crate::proto::v1::{
     self, WatchBatchRequest, WatchTaskRequest, task_service_client::TaskServiceClient,
     watch_batch_response, watch_task_response,
@@ -20,6 +21,8 @@ pub(super) enum Event {
     Progress(v1::BatchProgress),
     /// News of a task between transitions.
     Notice(v1::TaskNotice),
+    /// A piece of a task's output, none of which was told before.
+    Delta(v1::OutputDelta),
     /// The store lost writes: what was told before may be undone, and what follows is the truth.
     Reset,
     /// Only a sign of life.
@@ -44,6 +47,8 @@ pub(super) enum Target {
         revision: u64,
         /// The epoch of that revision.
         epoch: u64,
+        /// How much of its output was told; none when nobody asks for it.
+        output: Option<Told>,
     },
 }
 
@@ -65,20 +70,19 @@ impl Message {
 /// Messages of either stream.
 pub(super) struct Messages {
     stream: BoxStream<'static, Result<Message, Status>>,
-    /// What came with a reset, to be told after it.
-    truth: Option<Event>,
+    /// What came with a message besides what is told first.
+    next: Option<Event>,
 }
 
 impl Messages {
     fn of(stream: BoxStream<'static, Result<Message, Status>>) -> Self {
-        let truth = None;
-        Messages { stream, truth }
+        Messages { stream, next: None }
     }
 
     /// The next event; moves the target past it. None when the stream ended well.
     pub(super) async fn next(&mut self, target: &mut Target) -> Option<Result<Event, Status>> {
-        if let Some(truth) = self.truth.take() {
-            return Some(Ok(truth));
+        if let Some(next) = self.next.take() {
+            return Some(Ok(next));
         }
         let message = match self.stream.next().await? {
             Ok(message) => message,
@@ -89,11 +93,19 @@ impl Messages {
         };
         let is_reset = message.is_reset();
         let event = target.advance(message);
-        if is_reset {
-            self.truth = Some(event);
-            return Some(Ok(Event::Reset));
-        }
-        Some(Ok(event))
+        let first = if is_reset {
+            target.forget_output();
+            Some(Event::Reset)
+        } else {
+            target.rest(&event).map(Event::Delta)
+        };
+        Some(Ok(match first {
+            Some(first) => {
+                self.next = Some(event);
+                first
+            }
+            None => event,
+        }))
     }
 }
 
@@ -112,7 +124,16 @@ impl Target {
             id: id.to_owned(),
             revision: 0,
             epoch: 0,
+            output: None,
         }
+    }
+
+    /// Asks for the output too, of a task.
+    pub(super) fn with_output(mut self) -> Self {
+        if let Target::Task { output, .. } = &mut self {
+            *output = Some(Told::default());
+        }
+        self
     }
 
     /// The id.
@@ -143,12 +164,13 @@ impl Target {
                 id,
                 revision,
                 epoch,
+                output,
             } => client
                 .watch_task(WatchTaskRequest {
                     task_id: id.clone(),
                     after_revision: *revision,
                     store_epoch: *epoch,
-                    include_deltas: false,
+                    include_deltas: output.is_some(),
                 })
                 .await?
                 .into_inner()
@@ -182,6 +204,33 @@ impl Target {
         }
     }
 
+    /// What was told of the output may be undone, and is told anew.
+    fn forget_output(&mut self) {
+        if let Target::Task { output, .. } = self {
+            *output = output.map(|_| Told::default());
+        }
+    }
+
+    /// What of a finished task's output was not told while it ran.
+    fn rest(&mut self, event: &Event) -> Option<v1::OutputDelta> {
+        let (
+            Target::Task {
+                output: Some(told), ..
+            },
+            Event::Task(task),
+        ) = (self, event)
+        else {
+            return None;
+        };
+        let text = task.result.as_ref()?.text.clone();
+        told.fresh(v1::OutputDelta {
+            task_id: task.id.clone(),
+            text,
+            attempt: task.attempt,
+            offset: 0,
+        })
+    }
+
     fn advance(&mut self, message: Message) -> Event {
         match message {
             Message::Batch(message) => {
@@ -208,10 +257,13 @@ impl Target {
                     Event::Task(Box::new(task))
                 }
                 Some(watch_task_response::Event::Notice(notice)) => Event::Notice(notice),
-                Some(
-                    watch_task_response::Event::Delta(_) | watch_task_response::Event::Heartbeat(_),
-                )
-                | None => Event::Alive,
+                Some(watch_task_response::Event::Delta(delta)) => match self {
+                    Target::Task {
+                        output: Some(told), ..
+                    } => told.fresh(delta).map_or(Event::Alive, Event::Delta),
+                    _ => Event::Alive,
+                },
+                Some(watch_task_response::Event::Heartbeat(_)) | None => Event::Alive,
             },
         }
     }
@@ -258,6 +310,7 @@ mod tests {
             id: "t".to_owned(),
             revision: 3,
             epoch: 1,
+            output: None,
         };
         let mut end = |place: &'static str| {
             let mut status = Status::unavailable("the stream has lived its time");

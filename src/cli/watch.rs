@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Print results too
     #[arg(long)]
     results: bool,
+    /// Of a task: print its text as it comes; streamed ones tell it while they run
+    #[arg(long)]
+    deltas: bool,
 }
 
 /// How a target is watched.
@@ -44,13 +47,22 @@ pub(super) async fn run(args: Args, session: Session, output: Output) -> Result<
         timeout: args.timeout,
         results: args.results,
     };
+    if args.deltas {
+        return match task(&args.id, &options, true, session, output).await {
+            Err(error) if error.is_not_found() => Err(Error::Usage(format!(
+                "no task has the id {}; --deltas follows one task",
+                args.id
+            ))),
+            ended => ended,
+        };
+    }
     let batch = batch(&args.id, &options, session.clone(), output.clone()).await;
     match batch {
         Err(error) if error.is_not_found() => {}
         ended => return ended,
     }
     // Ids of batches and tasks look alike.
-    match task(&args.id, &options, session, output).await {
+    match task(&args.id, &options, false, session, output).await {
         Err(error) if error.is_not_found() => Err(Error::Usage(format!(
             "no batch and no task has the id {}",
             args.id
@@ -103,12 +115,18 @@ pub(super) async fn batch(
 async fn task(
     id: &str,
     options: &Options,
+    deltas: bool,
     session: Session,
     output: Output,
 ) -> Result<Ending, Error> {
     let mut last = v1::TaskStatus::Unspecified;
+    let target = if deltas {
+        Target::task(id).with_output()
+    } else {
+        Target::task(id)
+    };
     follow(session, &output, options)
-        .run(Target::task(id), &mut |event| {
+        .run(target, &mut |event| {
             if let Event::Task(task) = &event {
                 last = task.status();
             }
@@ -160,6 +178,10 @@ fn show(event: &Event, output: &Output, results: bool) -> Result<(), Error> {
                 _ => Ok(()),
             }
         }
+        Event::Delta(delta) if output.is_json() => {
+            output.line(&serde_json::json!({"delta": json::delta(delta)}).to_string())
+        }
+        Event::Delta(delta) => output.piece(&text::printable(&delta.text)),
         Event::Notice(notice) => output.either(
             || text::notice(notice),
             || serde_json::json!({"notice": json::notice(notice)}),

@@ -160,7 +160,6 @@ impl Assembly {
         };
         let index = piece.remove("index").and_then(|index| index.as_u64());
         let index = index.unwrap_or(0);
-        let is_first = self.choices.keys().all(|other| index <= *other);
         let choice = self.choices.entry(index).or_insert_with(|| {
             Map::from_iter([
                 ("index".to_owned(), Value::from(index)),
@@ -173,7 +172,8 @@ impl Assembly {
                 after_output: self.has_output,
             });
         }
-        if is_first {
+        // Which is the first of several shows by its index, not by when it comes.
+        if index == 0 {
             merge::say(choice, &piece, say);
         }
         for (member, value) in piece {
@@ -222,3 +222,7 @@ fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
 #[cfg(test)]
 #[path = "assemble_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "assemble_any_tests.rs"]
+mod any_tests;

@@ -6,7 +6,7 @@ use super::*;
 use crate::{model::Outcome, upstream::reply};
 
 /// What a stream of these chunks comes to, and what was told on the way.
-fn assembled(chunks: &[Value], done: bool) -> (Result<Value, Broken>, String) {
+pub(super) fn assembled(chunks: &[Value], done: bool) -> (Result<Value, Broken>, String) {
     let mut events: Vec<String> = chunks.iter().map(Value::to_string).collect();
     events.extend(done.then(|| "[DONE]".to_owned()));
     put_together(events.iter().map(|data| ("", data.as_str())))

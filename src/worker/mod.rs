@@ -1,7 +1,8 @@
 //! From queue to outcome: takes tasks, runs them, and commits what became of them.
 //!
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
-//! [`marker`] marks calls as sent, [`relay`] passes on what they answer as it comes, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! [`marker`] marks calls as sent, [`relay`] passes on what they answer as it comes, [`keeper`] renews leases,
+//! [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
 mod appetite;
 mod backoff;

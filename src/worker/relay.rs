@@ -57,9 +57,7 @@ struct Ear {
 
 impl Listener for Ear {
     fn begin(&self) {
-        let mut state = self.speech.state.lock();
-        // The attempt's text cannot be taken back: of a second answer only the result tells.
-        state.is_over |= state.passed > 0 || !state.waiting.is_empty();
+        self.speech.begin();
     }
 
     fn hear(&self, text: &str) {
@@ -91,6 +89,12 @@ struct State {
 }
 
 impl Speech {
+    /// An answer begins. What an earlier one said cannot be taken back: of this one only the result tells then.
+    fn begin(&self) {
+        let mut state = self.state.lock();
+        state.is_over |= state.passed > 0 || !state.waiting.is_empty();
+    }
+
     /// Takes note of text; true when the speech has to be put into its lane for it.
     fn hear(&self, text: &str) -> bool {
         let mut state = self.state.lock();
@@ -232,12 +236,22 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_piece_that_was_not_taken_or_found_no_room() {
+    fn nothing_follows_a_piece_that_was_not_taken_or_cannot_be_joined() {
         let refused = speech();
         refused.hear("a");
         assert!(!refused.passed(1, false));
         assert!(!refused.hear("b"));
         assert_eq!(piece(&refused), None);
+
+        let again = speech();
+        again.begin();
+        assert!(again.hear("a"));
+        // What was passed on cannot be taken back.
+        again.begin();
+        assert!(!again.hear("b"));
+        assert_eq!(piece(&again), Some((0, "a".into())));
+        assert!(!again.passed(1, true));
+        assert!(!again.hear("c"));
 
         let full = speech();
         assert!(full.hear(&"x".repeat(OUTPUT_MAX)));

@@ -37,6 +37,7 @@ def test_every_kind_of_work_reaches_the_server(client: Any, server: FakeServer) 
         deadline=datetime(2030, 1, 1, tzinfo=timezone.utc),
         status_retention=timedelta(hours=1),
         labels={"k": "v"},
+        stream_output=True,
     )
     (request,) = server.requests["SubmitBatch"]
     prompt, named, chat, raw, function = request.tasks
@@ -47,6 +48,7 @@ def test_every_kind_of_work_reaches_the_server(client: Any, server: FakeServer) 
     assert function.function_call.arguments == '{"ä": [1, null]}'
     options = request.options
     assert (options.model, options.priority, dict(options.labels)) == ("big", 3, {"k": "v"})
+    assert options.stream_output and not named.options.HasField("stream_output")
     assert options.timeout.ToMilliseconds() == 1500 and options.status_retention.ToSeconds() == 3600
     assert options.deadline.ToDatetime().year == 2030 and not options.HasField("not_before")
 

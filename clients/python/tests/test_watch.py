@@ -66,6 +66,29 @@ def test_what_a_replica_repeats_is_told_once(client: Any, server: FakeServer) ->
     assert revisions(client.watch(tidings.Batch("b"))) == [1, 2]
 
 
+def of_output(attempt: int, offset: int, text: str) -> wire.WatchTaskResponse:
+    delta = wire.OutputDelta(task_id="t", attempt=attempt, offset=offset, text=text)
+    return wire.WatchTaskResponse(delta=delta)
+
+
+def test_output_is_told_between_the_transitions_and_once(client: Any, server: FakeServer) -> None:
+    server.on(
+        "WatchTask",
+        unavailable(*LIFE[:2], of_output(1, 0, "数"), of_output(1, 3, "a")),
+        unavailable(of_output(1, 0, "数ab"), of_output(2, 0, "new")),
+        answers(of_output(2, 0, "new"), LIFE[2]),
+    )
+    events = list(client.watch("t", include_deltas=True))
+    told = [
+        (event.attempt, event.offset, event.text) if isinstance(event, tidings.OutputDelta) else event.revision
+        for event in events
+    ]
+    assert told == [1, 2, (1, 0, "数"), (1, 3, "a"), (1, 4, "b"), (2, 0, "new"), 3]
+    assert all(request.include_deltas for request in server.requests["WatchTask"])
+    with pytest.raises(ValueError, match="one task at a time"):
+        client.watch(tidings.Batch("b"), include_deltas=True)
+
+
 def test_a_batch_goes_on_with_the_last_token(client: Any, server: FakeServer) -> None:
     server.on(
         "WatchBatch",

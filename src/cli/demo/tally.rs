@@ -44,7 +44,7 @@ impl Tally {
                 self.progress = progress;
                 self.counters();
             }
-            Event::Notice(_) | Event::Reset | Event::Alive => {}
+            Event::Notice(_) | Event::Delta(_) | Event::Reset | Event::Alive => {}
         }
         Ok(())
     }

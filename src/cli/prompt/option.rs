@@ -9,7 +9,7 @@ use crate::proto::v1::{Priority, TaskOptions};
 
 /// The members that set an option.
 const KNOWN: &str = "prompt, custom_id, model, priority, timeout, deadline, not_before, status_retention, \
-                     result_retention, max_attempts, labels";
+                     result_retention, max_attempts, labels, stream_output";
 
 /// Sets the option that a member names.
 pub(super) fn set(options: &mut TaskOptions, name: &str, raw: &RawValue) -> Result<(), String> {
@@ -22,6 +22,7 @@ pub(super) fn set(options: &mut TaskOptions, name: &str, raw: &RawValue) -> Resu
         "deadline" => options.deadline = Some(instant(name, raw)?),
         "not_before" => options.not_before = Some(instant(name, raw)?),
         "max_attempts" => options.max_attempts = value(name, raw, "a whole number")?,
+        "stream_output" => options.stream_output = Some(value(name, raw, "true or false")?),
         "labels" => {
             options.labels =
                 value::<BTreeMap<_, _>>(name, raw, "an object whose members are strings")?;

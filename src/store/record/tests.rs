@@ -74,3 +74,16 @@ fn a_record_of_another_format_is_a_fault() {
     bytes[14] = 9;
     assert!(decode(task().id, &bytes).is_err());
 }
+
+#[test]
+fn a_spec_from_before_there_were_streams_is_read() {
+    let spec = Spec::clone(&task().spec);
+    let bytes = encode_spec(&spec);
+    let mut fields = minicbor::Decoder::new(&bytes);
+    fields.array().unwrap();
+    (0..13).for_each(|_| fields.skip().unwrap());
+    let mut before = bytes[..fields.position()].to_vec();
+    // A list of thirteen.
+    before[0] = 0x8d;
+    assert_eq!(from_cbor::<Spec>(&before, "spec"), Ok(spec));
+}

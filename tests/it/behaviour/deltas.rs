@@ -1,8 +1,9 @@
 //! Output as it comes: beside the transitions, in order, for whoever watches and wherever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings::{
+    config::Config,
     proto::v1::{
         CancelTasksRequest, ChatCompletion, ChatMessage, OpenAiRequest, SubmitBatchRequest, Task,
         TaskOptions, TaskResult, TaskSpec, TaskStatus, WatchTaskRequest, WatchTaskResponse,
@@ -11,10 +12,11 @@ use tidings::{
     simulator::{self, answer_to},
     worker::Registry,
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 use tonic::{Code, Streaming};
 
 use crate::support::{
+    scale::scale,
     server::{
         Client, Home, Kind, TestServer, assert_lawful, connect, function, on_each_store, prompt,
         soon, status_of, submit, watch_task,
@@ -394,34 +396,38 @@ async fn a_wish_to_stream_that_cannot_be_met_is_refused(kind: Kind) {
     server.stop().await;
 }
 
-/// Prints how long it took, which is promised to be 200 ms for 99 of 100 of 1,000 calls.
+/// Prints how long it took; 200 ms are promised for 99 of 100 where the machine has nothing else to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_cancelled_on_another_replica_close_their_sockets() {
-    const CALLS: usize = 100;
+    let calls = scale(100, 1_000);
     let upstream = Teller::start().await;
-    let mut one = dictated(Kind::Redis, &upstream).await;
-    let mut two = one
-        .replica(|config| config.upstream.base_url = upstream.base_url.clone())
-        .await;
-    let tasks = (0..CALLS).map(|n| streamed(prompt(format!("{n}"))));
+    let at_once = |config: &mut Config| {
+        config.upstream.base_url = upstream.base_url.clone();
+        config.concurrency = calls;
+    };
+    let home = Home::new(Kind::Redis).await;
+    let unused = simulator::Config::default();
+    let mut one = TestServer::start_on(home, unused, Registry::default(), at_once).await;
+    let mut two = one.replica(at_once).await;
+    let tasks = (0..calls).map(|n| streamed(prompt(format!("{n}"))));
     let batch = submit(&mut one.client, tasks).await;
-    soon("all calls have come", async || upstream.calls() == CALLS).await;
-    (0..CALLS).for_each(|call| upstream.say(call, "half"));
-    let start = Instant::now();
+    soon("all calls have come", async || upstream.calls() == calls).await;
+    (0..calls).for_each(|call| upstream.say(call, "half"));
     let request = CancelTasksRequest {
-        batch_id: batch.batch_id,
+        task_ids: batch.task_ids,
         ..CancelTasksRequest::default()
     };
+    let start = Instant::now();
     let reply = two.client.cancel_tasks(request).await.unwrap().into_inner();
     let answered = start.elapsed();
-    assert_eq!(reply.cancelled_count, CALLS as u64);
+    assert_eq!(reply.cancelled_count, calls as u64);
     soon("all callers have hung up", async || {
-        upstream.hung_up() == CALLS
+        upstream.hung_up() == calls
     })
     .await;
+    let [half, most] = [50, 99].map(|percent| upstream.hung_up_after(start, percent));
     println!(
-        "{CALLS} calls: cancelled after {answered:?}, their sockets closed after {:?}",
-        start.elapsed()
+        "{calls} calls: cancelled after {answered:?}, sockets closed after {half:?} (p50), {most:?} (p99)"
     );
     two.stop().await;
     one.stop().await;

@@ -140,6 +140,81 @@ fn an_id_that_is_no_batch_is_watched_as_a_task_and_resumed_by_revision() {
     );
 }
 
+fn of_output(attempt: u32, offset: u64, text: &str) -> Result<WatchTaskResponse, Status> {
+    let delta = v1::OutputDelta {
+        task_id: "the-task".to_owned(),
+        text: text.to_owned(),
+        attempt,
+        offset,
+    };
+    Ok(WatchTaskResponse {
+        event: Some(watch_task_response::Event::Delta(delta)),
+        reset: false,
+    })
+}
+
+#[test]
+fn output_is_printed_as_it_comes_and_once() {
+    let completed = Task {
+        attempt: 2,
+        result: Some(v1::TaskResult {
+            text: "new\u{1b} words".to_owned(),
+            ..v1::TaskResult::default()
+        }),
+        ..task(TaskStatus::Completed, 5)
+    };
+    let script = || Script {
+        tasks: VecDeque::from([
+            vec![
+                of_task(TaskStatus::Processing, 2),
+                of_output(1, 0, "old"),
+                Err(soon()),
+            ],
+            vec![
+                of_output(1, 0, "older"),
+                of_task(TaskStatus::Queued, 3),
+                of_task(TaskStatus::Processing, 4),
+                of_output(2, 0, "new\u{1b} "),
+                Ok(WatchTaskResponse {
+                    event: Some(watch_task_response::Event::Task(completed.clone())),
+                    reset: false,
+                }),
+            ],
+        ]),
+        ..Script::default()
+    };
+    let server = Scripted::start(script());
+    let watch = ["--endpoint", &server.endpoint, "watch", "--deltas", "x"];
+    let (code, stdout, stderr) = run(&watch);
+    assert_eq!(code, 0, "{stderr}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines.len(), 6, "{stdout}");
+    assert_eq!((lines[1], lines[4]), ("older", "new\u{fffd} words"));
+    assert_eq!(
+        server.script.lock().expect("not poisoned").revisions,
+        [0, 2]
+    );
+
+    let server = Scripted::start(script());
+    let endpoint = &server.endpoint;
+    let json = ["--output", "json", "--endpoint", endpoint, "watch", "x"];
+    let (_, stdout, _) = run(&[&json[..], &["--deltas"]].concat());
+    let told: Vec<serde_json::Value> = stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one object a line"))
+        .collect();
+    let texts: Vec<&str> = told
+        .iter()
+        .filter_map(|line| line["delta"]["text"].as_str())
+        .collect();
+    assert_eq!(texts, ["old", "er", "new\u{1b} ", "words"]);
+    assert_eq!(told[1]["delta"]["attempt"], 1);
+
+    let (code, _, stderr) = run(&["--endpoint", endpoint, "watch", "--deltas", "nothing"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("no task has the id nothing"), "{stderr}");
+}
+
 #[test]
 fn a_reset_is_told_before_the_truth_and_the_end_of_age_is_no_news() {
     let aged = || {

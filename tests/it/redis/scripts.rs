@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tidings::{
-    model::{ErrorCode, Event, Failure, Priority, Status, Task, Work, WorkerId},
-    store::{Idempotency, Lookup, Store, Verdict, record},
+    model::{ErrorCode, Event, Failure, Priority, Spec, Status, Task, Work, WorkerId},
+    store::{Commit, Extension, Idempotency, Lookup, Store, Verdict, record},
 };
 
 use crate::support::redis::RedisServer;
@@ -44,6 +44,50 @@ async fn what_the_script_writes_on_acquire_is_what_the_model_says() {
     for task in &tasks {
         assert_eq!(task.status(), Status::Processing);
         assert_eq!(stored(&server, task).await, record::encode(task));
+    }
+}
+
+/// Milliseconds until the output of a task is forgotten; -2 when there is none.
+async fn output_left(server: &RedisServer, task: &Task) -> i64 {
+    let mut key = format!("{{td:{}}}:o:", task.id.partition()).into_bytes();
+    key.extend(task.id.as_bytes());
+    let mut connection = server.connect().await.unwrap();
+    let mut left = ::redis::cmd("PTTL");
+    left.arg(key).query_async(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn output_goes_with_the_attempt_and_is_never_left_for_good() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    let mut streamed = submission(0, 1);
+    streamed.specs = vec![Arc::new(Spec {
+        stream: true,
+        ..spec(Priority::Normal)
+    })];
+    store.submit(streamed).await.unwrap();
+    let ways: [fn(Task) -> Commit; 2] = [|task| moved(task, Event::Released), succeeded];
+    for ends in ways {
+        let task = store
+            .acquire(WORKER, 1, LEASE)
+            .await
+            .unwrap()
+            .tasks
+            .remove(0);
+        assert_eq!(output_left(&server, &task).await, -2);
+        for offset in 0..2 {
+            let extension = Extension {
+                id: task.id,
+                fence: task.fence(),
+                offset,
+                text: "x".into(),
+            };
+            assert_eq!(store.extend(&[extension]).await.unwrap(), [true]);
+            assert!(output_left(&server, &task).await > 0, "it expires");
+        }
+        let ended = ends(task.clone());
+        assert_eq!(store.commit(vec![ended]).await.unwrap(), [Verdict::Applied]);
+        assert_eq!(output_left(&server, &task).await, -2);
     }
 }
 

@@ -1,8 +1,8 @@
 //! An upstream whose every answer is a stream that the test dictates.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -29,7 +29,8 @@ pub(crate) struct Teller {
 struct Calls {
     /// What is to be sent by each call, in the order they came; the end of it closes the connection.
     open: Mutex<Vec<Option<mpsc::UnboundedSender<String>>>>,
-    hung_up: AtomicUsize,
+    /// When callers hung up.
+    hung_up: Mutex<Vec<Instant>>,
 }
 
 impl Teller {
@@ -53,7 +54,14 @@ impl Teller {
 
     /// Calls whose callers hung up before the end.
     pub(crate) fn hung_up(&self) -> usize {
-        self.calls.hung_up.load(Ordering::SeqCst)
+        self.calls.hung_up.lock().len()
+    }
+
+    /// How long after `start` so many of a hundred had hung up, of those who have.
+    pub(crate) fn hung_up_after(&self, start: Instant, percent: usize) -> Duration {
+        let mut times = self.calls.hung_up.lock().clone();
+        times.sort_unstable();
+        times[(times.len() * percent).div_ceil(100) - 1] - start
     }
 
     /// The answer to a call goes on.
@@ -112,5 +120,5 @@ async fn answer(mut stream: TcpStream, calls: Arc<Calls>) {
             },
         }
     }
-    calls.hung_up.fetch_add(1, Ordering::SeqCst);
+    calls.hung_up.lock().push(Instant::now());
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use tidings::{
-    model::{Event as Happening, Status, Task, TaskId},
+    model::{Event as Happening, Status, Task, TaskId, WorkerId},
     store::{Extension, OUTPUT_PAGE, Store as _},
     watch::{
         Resume,
@@ -13,7 +13,7 @@ use tidings::{
 };
 use tokio::time::sleep;
 
-use super::{TaskEvents, World, answered, told};
+use super::{LONG, TaskEvents, World, answered, told};
 
 /// What was told, in short: `2` for the second revision, `1:0 text` for output of the first attempt from byte 0.
 fn short(events: &[Event]) -> Vec<String> {
@@ -176,6 +176,27 @@ async fn a_hint_that_is_lost_delays_text_and_repeats_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn output_of_an_attempt_that_is_still_to_be_told_waits_for_it() {
+    let world = World::new();
+    let task = world.running().await;
+    let mut events = world.listen(task.id, 2).await;
+    world.say(&task, 0, "old").await;
+    assert_eq!(short(&told(&mut events).await), ["1:0 old"]);
+    // That the next attempt began is not heard, what it puts out is.
+    world.store.repeat_hints(0);
+    world.happen(vec![task], Happening::Released).await;
+    let task = world.acquire().await.remove(0);
+    world.say(&task, 0, "newer").await;
+    assert!(told(&mut events).await.is_empty());
+    world.store.repeat_hints(1);
+    world.say(&task, 5, " words").await;
+    assert_eq!(
+        short(&told(&mut events).await),
+        ["3", "4", "2:0 newer words"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_delays_text_and_ends_no_stream() {
     let world = World::new();
     let task = world.running().await;
@@ -200,6 +221,22 @@ async fn a_store_that_lost_writes_takes_back_the_output_too() {
     world.roll_back(2).await;
     assert_eq!(short(&told(&mut events).await), ["1 reset"]);
     assert_eq!(world.task(id).await.status(), Status::Queued);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reset_output_is_told_from_its_beginning() {
+    let world = World::new();
+    let task = world.running().await;
+    let mut events = world.listen(task.id, 2).await;
+    world.say(&task, 0, "old").await;
+    assert_eq!(short(&told(&mut events).await), ["1:0 old"]);
+    // The same revision, come to in another way.
+    world.failover.to(world.copy().await, 2);
+    let acquired = world.store.acquire(WorkerId(8), 1, LONG).await;
+    let task = acquired.unwrap().tasks.remove(0);
+    world.say(&task, 0, "newer").await;
+    world.store.tell_gap();
+    assert_eq!(short(&told(&mut events).await), ["2 reset", "1:0 newer"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,7 @@ from tidings.model import (
     BatchProgress,
     CancelOutcome,
     Event,
+    OutputDelta,
     RetryOutcome,
     ServerInfo,
     StatusReport,
@@ -110,6 +111,11 @@ class AsyncClient:
 
     @overload
     def watch(
+        self, what: str, *, after_revision: int = ..., store_epoch: int = ..., include_deltas: bool
+    ) -> AsyncIterator[Union[TaskEvent, TaskNotice, OutputDelta]]: ...
+
+    @overload
+    def watch(
         self, what: Batch, *, resume_token: str = ..., include_results: bool = ...
     ) -> AsyncIterator[Union[TaskEvent, BatchProgress]]: ...
 
@@ -121,9 +127,13 @@ class AsyncClient:
         store_epoch: int = 0,
         resume_token: str = "",
         include_results: bool = True,
+        include_deltas: bool = False,
     ) -> AsyncIterator[Event]:
         """Every transition of a task or of all tasks of a batch; see `Client.watch`."""
-        return self._follow(follow.cursor(what, after_revision, store_epoch, resume_token, include_results), None)
+        cursor = follow.cursor(
+            what, after_revision, store_epoch, resume_token, include_results, include_deltas
+        )
+        return self._follow(cursor, None)
 
     async def wait(self, what: calls.Target, *, timeout: Optional[float] = None) -> List[Task]:
         """Waits until the tasks have ended and answers them in submit order; see `Client.wait`."""

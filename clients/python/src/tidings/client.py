@@ -30,6 +30,7 @@ from tidings.model import (
     BatchProgress,
     CancelOutcome,
     Event,
+    OutputDelta,
     RetryOutcome,
     ServerInfo,
     StatusReport,
@@ -120,6 +121,11 @@ class Client:
 
     @overload
     def watch(
+        self, what: str, *, after_revision: int = ..., store_epoch: int = ..., include_deltas: bool
+    ) -> Iterator[Union[TaskEvent, TaskNotice, OutputDelta]]: ...
+
+    @overload
+    def watch(
         self, what: Batch, *, resume_token: str = ..., include_results: bool = ...
     ) -> Iterator[Union[TaskEvent, BatchProgress]]: ...
 
@@ -131,14 +137,21 @@ class Client:
         store_epoch: int = 0,
         resume_token: str = "",
         include_results: bool = True,
+        include_deltas: bool = False,
     ) -> Iterator[Event]:
         """Every transition of a task (by id) or of all tasks of a batch, from the first, until all have ended.
+
+        With `include_deltas` it also tells what a running task puts out, as `OutputDelta`s between the transitions, if
+        the task was submitted with `stream_output`.
 
         It reconnects by itself and neither repeats nor skips an event. Should the store lose writes in a failover, the
         next event says `reset`, and `Lost` is raised when nothing is left to watch. To go on in another process, keep
         `event.revision` and `event.task.store_epoch` of a task, `event.resume_token` of a batch.
         """
-        return self._follow(follow.cursor(what, after_revision, store_epoch, resume_token, include_results), None)
+        cursor = follow.cursor(
+            what, after_revision, store_epoch, resume_token, include_results, include_deltas
+        )
+        return self._follow(cursor, None)
 
     def wait(self, what: calls.Target, *, timeout: Optional[float] = None) -> List[Task]:
         """Waits until the tasks have ended and answers them in submit order (a list of ids: in its order).

@@ -66,6 +66,13 @@ def notice(message: task_service_pb2.TaskNotice) -> model.TaskNotice:
     )
 
 
+def delta(message: task_service_pb2.OutputDelta) -> model.OutputDelta:
+    """A piece of a task's output."""
+    return model.OutputDelta(
+        id=message.task_id, text=message.text, attempt=message.attempt, offset=message.offset
+    )
+
+
 def progress(message: task_pb2.BatchProgress) -> model.BatchProgress:
     """The counters of a batch."""
     return model.BatchProgress(

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from tidings import convert
 from tidings.errors import NotFound, WaitTimeout
-from tidings.model import Batch, Event, Task, TaskEvent, TaskNotice
+from tidings.model import Batch, Event, OutputDelta, Task, TaskEvent, TaskNotice
 from tidings.v1 import task_service_pb2 as wire
 
 
@@ -16,23 +16,35 @@ class TaskCursor:
 
     method = "WatchTask"
 
-    def __init__(self, task_id: str, after_revision: int = 0, store_epoch: int = 0) -> None:
+    def __init__(
+        self, task_id: str, after_revision: int = 0, store_epoch: int = 0, include_deltas: bool = False
+    ) -> None:
         self._task_id = task_id
         self._revision = after_revision
         self._epoch = store_epoch
+        self._include_deltas = include_deltas
+        # The attempt whose output was told last, and how many bytes of it.
+        self._output = (0, 0)
         # Nothing can follow any more, whether or not the stream's own end arrived.
         self.finished = False
 
     def request(self) -> wire.WatchTaskRequest:
         """Asks for what comes next."""
         return wire.WatchTaskRequest(
-            task_id=self._task_id, after_revision=self._revision, store_epoch=self._epoch
+            task_id=self._task_id,
+            after_revision=self._revision,
+            store_epoch=self._epoch,
+            include_deltas=self._include_deltas,
         )
 
     def accept(self, response: wire.WatchTaskResponse) -> Optional[Event]:
         """Takes a message; answers the event in it, if it holds a new one."""
         if response.HasField("notice"):
             return convert.notice(response.notice)
+        if response.HasField("delta"):
+            return self._fresh(convert.delta(response.delta))
+        if response.reset:
+            self._output = (0, 0)
         if not response.HasField("task"):
             return None
         task = convert.task(response.task)
@@ -41,6 +53,16 @@ class TaskCursor:
         self._epoch, self._revision = task.store_epoch, task.revision
         self.finished = task.status.terminal
         return TaskEvent(task, reset=response.reset)
+
+    def _fresh(self, delta: OutputDelta) -> Optional[OutputDelta]:
+        """What of a piece is new: a stream that was resumed tells all of the attempt's output again."""
+        attempt, told = self._output
+        told = told if delta.attempt == attempt else 0
+        if delta.offset > told:
+            return None
+        text = delta.text.encode()[told - delta.offset :]
+        self._output = (delta.attempt, told + len(text))
+        return replace(delta, text=text.decode(), offset=told) if text else None
 
     def resume_from(self, place: str) -> None:
         """Takes over the epoch in which a stream has ended: it may be later than that of its last event."""
@@ -113,7 +135,7 @@ class Gathering:
 
     def see(self, event: Event) -> None:
         """Takes an event."""
-        if self._is_batch and not isinstance(event, TaskNotice) and event.reset:
+        if self._is_batch and not isinstance(event, (TaskNotice, OutputDelta)) and event.reset:
             # What had ended may be undone, and is told anew where it is not.
             self._ids = [] if self._open_ended else self._ids
             self._missing = set(self._ids)
@@ -146,13 +168,20 @@ class Gathering:
 
 
 def cursor(
-    what: Union[str, Batch], after_revision: int, store_epoch: int, resume_token: str, include_results: bool
+    what: Union[str, Batch],
+    after_revision: int,
+    store_epoch: int,
+    resume_token: str,
+    include_results: bool,
+    include_deltas: bool,
 ) -> Cursor:
-    """Where a watch begins; refuses a position of the other kind of watch."""
+    """Where a watch begins; refuses what belongs to the other kind of watch."""
     if isinstance(what, Batch):
+        if include_deltas:
+            raise ValueError("output is told of one task at a time; watch a task with include_deltas")
         if after_revision or store_epoch:
             raise ValueError("a batch is resumed by resume_token, not by after_revision")
         return BatchCursor(what.id, resume_token, include_results)
     if resume_token:
         raise ValueError("a task is resumed by after_revision, not by resume_token")
-    return TaskCursor(what, after_revision, store_epoch)
+    return TaskCursor(what, after_revision, store_epoch, include_deltas)

@@ -163,6 +163,19 @@ class TaskNotice:
 
 
 @dataclass(frozen=True)
+class OutputDelta:
+    """A piece of what a running attempt puts out: `text` follows the `offset` bytes (of UTF-8) that came before.
+
+    Another attempt begins anew. What was not told when it ended stands in the result.
+    """
+
+    id: str
+    text: str
+    attempt: int
+    offset: int
+
+
+@dataclass(frozen=True)
 class Parked:
     """Why a batch is held back, until `Client.resume`."""
 
@@ -190,7 +203,7 @@ class BatchProgress:
     reset: bool = False
 
 
-Event = Union[TaskEvent, TaskNotice, BatchProgress]
+Event = Union[TaskEvent, TaskNotice, OutputDelta, BatchProgress]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class OptionArguments(TypedDict, total=False):
     result_retention: Seconds
     max_attempts: int
     labels: Mapping[str, str]
+    stream_output: bool
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,15 @@ class Options:
     max_attempts: Optional[int] = None
     # Your own labels, for `list`.
     labels: Mapping[str, str] = field(default_factory=dict)
+    # Have the answer streamed, so that a watch with `include_deltas` tells it as it comes.
+    stream_output: Optional[bool] = None
 
     def to_message(self) -> task_pb2.TaskOptions:
         """The wire form."""
         if self.max_attempts is not None and self.max_attempts < 1:
             # Zero would mean "the default" on the wire.
             raise ValueError("max_attempts must be at least 1")
-        return task_pb2.TaskOptions(
+        message = task_pb2.TaskOptions(
             model=self.model,
             priority=None if self.priority is None else task_pb2.Priority.Name(self.priority),
             timeout=_duration(self.timeout),
@@ -70,6 +73,9 @@ class Options:
             max_attempts=self.max_attempts,
             labels=self.labels,
         )
+        if self.stream_output is not None:
+            message.stream_output = self.stream_output
+        return message
 
 
 @dataclass(frozen=True)

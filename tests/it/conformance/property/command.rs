@@ -38,6 +38,8 @@ pub(super) enum Command {
         tasks: Vec<(Index, bool, u8)>,
         lease: Span,
     },
+    /// Tasks, whether as they were when last acquired, after how many bytes, and what.
+    Extend(Vec<(Index, bool, u8, &'static str)>),
     Reap,
     Amend {
         batch: Index,
@@ -176,6 +178,8 @@ pub(super) fn any() -> impl Strategy<Value = Command> {
         8 => vec(step(), 1..6).prop_map(Command::Commit),
         3 => (vec((index(), proptest::bool::weighted(0.2), 0_u8..=100), 1..4), lease())
             .prop_map(|(tasks, lease)| Command::Renew { tasks, lease }),
+        4 => vec((index(), proptest::bool::weighted(0.2), 0_u8..8, select(&["", "a", "bc", "def"][..])), 1..8)
+            .prop_map(Command::Extend),
         4 => Just(Command::Reap),
         3 => (index(), select(vec![Amendment::Resume, Amendment::Close]))
             .prop_map(|(batch, amendment)| Command::Amend { batch, amendment }),
@@ -253,6 +257,15 @@ impl World {
                     .collect(),
                 self.pace.of(*lease),
             ),
+            Command::Extend(pieces) => Call::Extend(
+                pieces
+                    .iter()
+                    .map(|(task, is_stale, offset, text)| {
+                        let task = *task.get(&self.tasks);
+                        (task, *is_stale, u64::from(*offset), *text)
+                    })
+                    .collect(),
+            ),
             Command::Reap => Call::Reap,
             Command::Amend { batch, amendment } => {
                 Call::Amend(*batch.get(&self.batches), *amendment)
@@ -325,7 +338,8 @@ impl World {
             labels: [].into(),
             retry_of: None,
             create_time: now,
-            stream: false,
+            // Stores may tidy up after the others later.
+            stream: draft.words.is_multiple_of(2),
         }
     }
 }

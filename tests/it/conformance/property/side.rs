@@ -9,8 +9,8 @@ use tidings::{
         Usage, WorkerId,
     },
     store::{
-        Accepted, Amendment, Commit, Durability, Error, Guard, Lookup, Renewal, Store, Submission,
-        Verdict,
+        Accepted, Amendment, Commit, Durability, Error, Extension, Guard, Lookup, Renewal, Store,
+        Submission, Verdict,
     },
 };
 
@@ -28,6 +28,8 @@ pub(super) enum Call {
     Commit(Vec<(TaskId, bool, Kind)>, Pace),
     /// Task, whether as last acquired, and its progress.
     Renew(Vec<(TaskId, bool, u8)>, Duration),
+    /// Task, whether as last acquired, where, and what.
+    Extend(Vec<(TaskId, bool, u64, &'static str)>),
     Reap,
     Amend(BatchId, Amendment),
     Sweep,
@@ -48,6 +50,7 @@ enum Request {
     Acquire { max: usize, lease: Duration },
     Commit(Vec<Commit>),
     Renew(Vec<Renewal>, Duration),
+    Extend(Vec<Extension>),
     Amend(BatchId, Amendment),
     Sweep,
 }
@@ -124,6 +127,20 @@ impl Side {
                     }
                 }
                 Request::Renew(renewals, lease)
+            }
+            Call::Extend(pieces) => {
+                let mut extensions = Vec::new();
+                for (id, is_stale, offset, text) in pieces {
+                    if let Some(task) = self.task(id, is_stale).await {
+                        extensions.push(Extension {
+                            id,
+                            fence: task.fence(),
+                            offset,
+                            text: text.to_owned(),
+                        });
+                    }
+                }
+                Request::Extend(extensions)
             }
             Call::Reap => self.prepare_reaping().await,
             Call::Amend(batch, amendment) => Request::Amend(batch, amendment),
@@ -210,6 +227,9 @@ impl Side {
             Request::Commit(commits) => Reply::Verdicts(self.store.commit(commits).await.unwrap()),
             Request::Renew(renewals, lease) => {
                 Reply::Held(self.store.renew(&renewals, lease).await.unwrap())
+            }
+            Request::Extend(extensions) => {
+                Reply::Held(self.store.extend(&extensions).await.unwrap())
             }
             Request::Amend(batch, amendment) => {
                 Reply::Amended(self.store.amend(batch, amendment).await.unwrap())

@@ -3,7 +3,7 @@
 use tidings::{
     clock::Timestamp,
     model::{Batch, Task, TaskId},
-    store::{Log, Lookup},
+    store::{Log, Lookup, Output},
 };
 
 use super::{
@@ -18,6 +18,7 @@ const PAGE: usize = 7;
 #[derive(Debug, PartialEq)]
 pub(super) struct View {
     tasks: Vec<Lookup>,
+    outputs: Vec<Option<Output>>,
     overdue: Vec<Task>,
     logs: Vec<Option<Log>>,
     batches: Vec<Option<Batch>>,
@@ -43,9 +44,14 @@ impl Side {
                 break;
             }
         }
+        let mut outputs = Vec::new();
+        for id in &world.tasks {
+            outputs.push(self.store.output(*id, 0).await.unwrap());
+        }
         let stats = self.store.stats().await.unwrap();
         View {
             tasks: self.store.tasks(&world.tasks).await.unwrap(),
+            outputs,
             overdue: self.overdue().await,
             logs,
             batches,
