@@ -7,20 +7,24 @@ mod baseline;
 mod built;
 mod case;
 mod client;
+mod comparison;
 mod extra;
 mod judge;
 mod process;
 mod report;
 mod stage;
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::Parser as _;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
-use baseline::{Baseline, Ran};
-use case::{Case, Turn, paced::Scene};
-use report::{Outcome, Stop, after, cells, percent};
+use case::{Case, Turn};
+use comparison::Comparison;
+use report::{Outcome, cells};
 use stage::Bench;
 
 /// Runs the cases and prints their table.
@@ -46,8 +50,9 @@ impl Args {
     }
 }
 
-/// The arms of a baseline, one for each scene.
-type Arms = Vec<JoinHandle<Result<Ran, Stop>>>;
+/// Cases that run side by side start so long after each other: what one takes to start must not slow another down while
+/// it looks for its pace.
+const APART: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() {
@@ -57,14 +62,9 @@ async fn main() {
         folder: args.folder.clone(),
         scale: args.scale,
     };
-    let baselines: Vec<(&Baseline, Arms)> = if args.asks_for("baselines") {
-        baseline::ALL
-            .iter()
-            .map(|baseline| (baseline, arms(baseline, &bench)))
-            .collect()
-    } else {
-        Vec::new()
-    };
+    let comparison = args
+        .asks_for("baselines")
+        .then(|| Comparison::start(&bench));
     let outcomes = run(&args, &bench).await;
     println!("| # | case | passes with | measured | |\n|---|---|---|---|---|");
     for (case, outcome) in &outcomes {
@@ -77,8 +77,8 @@ async fn main() {
             case.id, case.what, case.pass
         );
     }
-    if !baselines.is_empty() {
-        compare(baselines).await;
+    if let Some(comparison) = comparison {
+        comparison.print(&outcomes).await;
     }
     println!(
         "\nAll of it took {:.0} min.",
@@ -86,16 +86,26 @@ async fn main() {
     );
 }
 
+/// The cases that were asked for, and what they came to; none for those measured elsewhere.
+type Outcomes = Vec<(&'static Case, Option<Outcome>)>;
+
 /// Runs those that may run beside others, then the others one by one.
-async fn run(args: &Args, bench: &Bench) -> Vec<(&'static Case, Option<Outcome>)> {
+async fn run(args: &Args, bench: &Bench) -> Outcomes {
     let asked: Vec<&Case> = case::ALL
         .iter()
         .filter(|case| args.asks_for(case.id))
         .collect();
-    let together: Vec<_> = asked
-        .iter()
-        .map(|case| (case.turn == Turn::Together).then(|| start(case, bench)))
-        .collect();
+    let together = asked.iter().enumerate().map(|(number, case)| {
+        let start = || {
+            start(
+                case,
+                bench,
+                APART * u32::try_from(number).unwrap_or_default(),
+            )
+        };
+        (case.turn == Turn::Together).then(start)
+    });
+    let together: Vec<_> = together.collect();
     let mut outcomes = Vec::new();
     for (case, running) in asked.into_iter().zip(together) {
         let outcome = match running {
@@ -106,14 +116,18 @@ async fn run(args: &Args, bench: &Bench) -> Vec<(&'static Case, Option<Outcome>)
     }
     for (case, outcome) in &mut outcomes {
         if case.turn == Turn::Alone {
-            *outcome = Some(ended(case, start(case, bench)).await);
+            *outcome = Some(ended(case, start(case, bench, Duration::ZERO)).await);
         }
     }
     outcomes
 }
 
-fn start(case: &Case, bench: &Bench) -> JoinHandle<Outcome> {
-    tokio::spawn((case.run)(bench.clone()))
+fn start(case: &Case, bench: &Bench, after: Duration) -> JoinHandle<Outcome> {
+    let (run, bench) = (case.run, bench.clone());
+    tokio::spawn(async move {
+        sleep(after).await;
+        run(bench).await
+    })
 }
 
 async fn ended(case: &Case, running: JoinHandle<Outcome>) -> Outcome {
@@ -121,42 +135,4 @@ async fn ended(case: &Case, running: JoinHandle<Outcome>) -> Outcome {
     let (measured, verdict) = cells(&outcome);
     eprintln!("{}: {verdict}: {measured}", case.id);
     outcome
-}
-
-fn scenes(bench: &Bench) -> [Scene; 3] {
-    [
-        Scene::told(bench),
-        Scene::untold(bench),
-        Scene::halved(bench),
-    ]
-}
-
-fn arms(baseline: &'static Baseline, bench: &Bench) -> Arms {
-    let start = |scene: Scene| {
-        let bench = bench.clone();
-        tokio::spawn(async move { baseline::run(baseline, &scene, &bench).await })
-    };
-    scenes(bench).map(start).into()
-}
-
-async fn compare(baselines: Vec<(&Baseline, Arms)>) {
-    println!("\n| baseline | as A1 | as A2 | as A3 |\n|---|---|---|---|");
-    for (baseline, arms) in baselines {
-        let mut row = format!("| {} |", baseline.name);
-        for arm in arms {
-            let ran = arm.await.unwrap_or_else(|error| Err(error.into()));
-            row += &match ran {
-                Ok(ran) => format!(
-                    " U {}, R {}, Conv {}, lost {} of {} |",
-                    percent(ran.figures.utilisation),
-                    percent(ran.figures.throttled),
-                    after(ran.figures.convergence),
-                    ran.lost,
-                    ran.tasks
-                ),
-                Err(stop) => format!(" {} |", cells(&Err(stop)).0),
-            };
-        }
-        println!("{row}");
-    }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn run(baseline: &Baseline, scene: &Scene, bench: &Bench) -> Re
     let caller = Arc::new(Caller::new(&upstream.base_url(), &key_of(&name))?);
     let ran = (baseline.run)(caller.clone(), scene.tasks);
     // What is not answered by then is lost, which is all that matters here.
-    let _ = tokio::time::timeout(scene.patience(bench), ran).await;
+    let _ = tokio::time::timeout(scene.patience(), ran).await;
     Ok(Ran {
         figures: scene.figures(&Log::read(&upstream.calls(), Unit::Requests)),
         lost: scene.tasks - caller.answered(),

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tidings::{
-    clock::{Clock as _, SystemClock},
+    clock::{Clock as _, SystemClock, Timestamp},
     proto::v1::{CancelTasksRequest, TaskOptions},
-    simulator::{self, Ended, Latency},
+    simulator::{self, CallRecord, Ended, Latency},
 };
 use tokio::time::{sleep, timeout};
 
@@ -63,7 +63,16 @@ pub(crate) async fn elsewhere(bench: Bench) -> Outcome {
         .cancelled_count;
     let answered = SystemClock.now().since(asked).as_millis();
     let closed = until("all sockets are closed", || upstream.open_calls() == 0).await;
-    let calls = upstream.calls();
+    let mut findings = judge(&upstream.calls(), asked, closed.is_ok());
+    findings.push(Finding::check(
+        format!("{cancelled} cancelled, answered after {answered} ms"),
+        cancelled == TASKS as u64,
+    ));
+    Ok(findings)
+}
+
+/// How long after it was asked for each socket was closed.
+fn judge(calls: &[CallRecord], asked: Timestamp, all_closed: bool) -> Vec<Finding> {
     let hung_up = calls.iter().filter(|call| call.ended == Ended::HungUp);
     let mut times: Vec<f64> = hung_up
         .map(|call| call.time_out.since(asked).as_secs_f64() * 1000.0)
@@ -74,17 +83,14 @@ pub(crate) async fn elsewhere(bench: Bench) -> Outcome {
         percentile(&mut times, 0.5),
         percentile(&mut times, 1.0)
     );
-    Ok(vec![
+    let closed = times.len();
+    vec![
         Finding::check(text, p99 <= 200.0),
         Finding::check(
-            format!("{} of {TASKS} sockets closed", times.len()),
-            closed.is_ok() && times.len() == TASKS,
+            format!("{closed} of {TASKS} sockets closed"),
+            all_closed && closed == TASKS,
         ),
-        Finding::check(
-            format!("{cancelled} cancelled, answered after {answered} ms"),
-            cancelled == TASKS as u64,
-        ),
-    ])
+    ]
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) -> Result<(), Stop> {

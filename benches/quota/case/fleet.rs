@@ -6,9 +6,9 @@ use tidings::proto::v1::TaskOptions;
 use tokio::time::sleep;
 
 use crate::{
-    case::paced::{RPM, Scene},
+    case::paced::{Scene, limits},
     client::{Batch, Watch, connect},
-    judge::{Quota, Unit},
+    judge::Unit,
     process::{Redis, Server, Setup},
     report::{Finding, Outcome},
     stage::{Bench, CONCURRENCY, Run, key_of, prompts, upstream},
@@ -24,11 +24,7 @@ pub(crate) async fn killed(bench: Bench) -> Outcome {
     let name = "fleet";
     let folder = bench.folder_of(name)?;
     let length = bench.lasting(LENGTH);
-    let quota = Quota::steady(RPM);
-    let scene = Scene {
-        tasks: quota.between(0.0, length).ceil() as usize,
-        ..Scene::told(&bench)
-    };
+    let scene = Scene::of(name, limits(), length);
     let upstream = upstream(&folder, "calls", scene.behaviour()).await?;
     let redis = Redis::start(&folder)?;
     let mut servers = Vec::new();

@@ -5,10 +5,15 @@ pub(crate) mod paced;
 mod budget;
 mod cache;
 mod cancel;
-mod faults;
+mod endpoints;
 mod fleet;
+mod mixed;
+mod money;
+mod outage;
+mod shapes;
 mod tenants;
 mod tokens;
+mod waits;
 
 use futures::future::BoxFuture;
 
@@ -81,21 +86,21 @@ pub(crate) const ALL: &[Case] = &[
         what: "5 % 500, 2 % reset after send, 2 % truncated; once a prompt at most",
         pass: "Loss 0, all succeed, calls ≤ 1.10 × tasks, Dup only among ambiguous ones",
         turn: Turn::Alone,
-        run: |bench| Box::pin(faults::mixed(bench)),
+        run: |bench| Box::pin(mixed::healed(bench)),
     },
     Case {
         id: "A7",
         what: "as A1, 503 from 60 s to 120 s",
         pass: "≤ 20 calls wasted before the breaker opens, ≤ 1 probe/s, ≥ 95 % of the rate ≤ 15 s after the end",
         turn: Turn::Together,
-        run: |bench| Box::pin(faults::outage(bench)),
+        run: |bench| Box::pin(outage::survived(bench)),
     },
     Case {
         id: "A8",
         what: "`insufficient_quota` from the 300th call of 900 tasks until it is paid",
         pass: "≤ in-flight + 1 further calls, batch parked, 0 tasks failed, resume finishes all",
         turn: Turn::Together,
-        run: |bench| Box::pin(faults::no_money(bench)),
+        run: |bench| Box::pin(money::paid(bench)),
     },
     Case {
         id: "A9",
@@ -116,14 +121,14 @@ pub(crate) const ALL: &[Case] = &[
         what: "no headers; 429 with retry-after 89 s on every 10th call for 2 min",
         pass: "never silent beyond such a wait, ≥ 95 % of the rate once the last of them is over",
         turn: Turn::Together,
-        run: |bench| Box::pin(faults::long_waits(bench)),
+        run: |bench| Box::pin(waits::outlived(bench)),
     },
     Case {
         id: "A12",
         what: "retry-after 86,400 s at the cheaper endpoint, the other is free",
         pass: "all work flows to the other within 1 s, the wait is shown",
         turn: Turn::Together,
-        run: |bench| Box::pin(faults::tomorrow(bench)),
+        run: |bench| Box::pin(endpoints::passed_over(bench)),
     },
     Case {
         id: "A13",
@@ -138,6 +143,48 @@ pub(crate) const ALL: &[Case] = &[
         pass: "the small one's p99 wait ≤ 2 s",
         turn: Turn::Together,
         run: |bench| Box::pin(tenants::two(bench)),
+    },
+    Case {
+        id: "H1",
+        what: "as A2, 4 min, headers of −1 and 0, as some of Azure's",
+        pass: "as A2",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::minus_one(bench)),
+    },
+    Case {
+        id: "H2",
+        what: "as A2, 4 min, headers that say that all of the quota is left",
+        pass: "as A2",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::too_high(bench)),
+    },
+    Case {
+        id: "H3",
+        what: "as A1, 4 min, headers as Azure's, retry-after as a date",
+        pass: "as A1",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::azure(bench)),
+    },
+    Case {
+        id: "W1",
+        what: "as A2, 4 min, buckets that hold 10 s",
+        pass: "Loss 0; the rest is told, not judged",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::ten_seconds(bench)),
+    },
+    Case {
+        id: "W2",
+        what: "as A2, 4 min, buckets that hold 60 s",
+        pass: "Loss 0; the rest is told, not judged",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::sixty_seconds(bench)),
+    },
+    Case {
+        id: "W3",
+        what: "as A1, 4 min, fixed windows of a minute",
+        pass: "Loss 0; the rest is told, not judged",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::minutes(bench)),
     },
     Case {
         id: "cancel",

@@ -6,8 +6,8 @@ use tidings::simulator::{self, Headers, Limits, QuotaChange, RetryAfter};
 
 use crate::{
     judge::{Log, Quota, TRAILING, Unit},
-    report::{Finding, Outcome, after, percent},
-    stage::{Bench, Stage, like_a_model, prompts},
+    report::{Finding, Outcome, Stop, after, percent},
+    stage::{Bench, Run, Stage, like_a_model, prompts},
 };
 
 /// Requests a minute.
@@ -28,52 +28,67 @@ pub(crate) struct Scene {
     pub(crate) quota: Quota,
     /// How many tasks keep it busy for the length of the case.
     pub(crate) tasks: usize,
+    /// How long the case lasts at a perfect pace.
+    pub(crate) length: f64,
+}
+
+/// The limits of A1, which the others change: everything is told, and refused calls use them up too.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        requests_per_minute: Some(RPM),
+        charge_refused: true,
+        ..Limits::default()
+    }
 }
 
 impl Scene {
     /// A1: everything is told.
     pub(crate) fn told(bench: &Bench) -> Self {
-        Scene::new(bench, "told", Headers::OpenAi, RetryAfter::Both, false)
+        Scene::of("told", limits(), bench.lasting(LENGTH))
     }
 
     /// A2: nothing is told.
     pub(crate) fn untold(bench: &Bench) -> Self {
-        Scene::new(bench, "untold", Headers::Absent, RetryAfter::Absent, false)
+        Scene::of("untold", silent(), bench.lasting(LENGTH))
     }
 
     /// A3: nothing is told, and the quota changes.
     pub(crate) fn halved(bench: &Bench) -> Self {
-        Scene::new(bench, "halved", Headers::Absent, RetryAfter::Absent, true)
+        let change = |secs, factor| QuotaChange {
+            after: Duration::from_secs_f64(bench.lasting(secs)),
+            factor,
+        };
+        let limits = Limits {
+            changes: vec![change(HALVED.0, 0.5), change(HALVED.1, 1.0)],
+            ..silent()
+        };
+        Scene::of("halved", limits, bench.lasting(LENGTH))
     }
 
-    fn new(
-        bench: &Bench,
-        name: &'static str,
-        headers: Headers,
-        retry_after: RetryAfter,
-        changes: bool,
-    ) -> Self {
-        let mut quota = Quota::steady(RPM);
-        if changes {
-            let (fall, rise) = (bench.lasting(HALVED.0), bench.lasting(HALVED.1));
-            quota.changes = vec![(fall, 0.5), (rise, 1.0)];
-        }
-        let change = |(after, factor): &(f64, f64)| QuotaChange {
-            after: Duration::from_secs_f64(*after),
-            factor: *factor,
+    /// As A1, but a refused call costs nothing.
+    pub(crate) fn forgiving(bench: &Bench) -> Self {
+        let limits = Limits {
+            charge_refused: false,
+            ..limits()
+        };
+        Scene::of("forgiving", limits, bench.lasting(LENGTH))
+    }
+
+    /// So many seconds of work for these limits.
+    pub(crate) fn of(name: &'static str, limits: Limits, length: f64) -> Self {
+        let changes = limits.changes.iter();
+        let quota = Quota {
+            changes: changes
+                .map(|change| (change.after.as_secs_f64(), change.factor))
+                .collect(),
+            ..Quota::steady(RPM)
         };
         Scene {
             name,
-            limits: Limits {
-                requests_per_minute: Some(RPM),
-                charge_refused: true,
-                headers,
-                retry_after,
-                changes: quota.changes.iter().map(change).collect(),
-                ..Limits::default()
-            },
-            tasks: quota.between(0.0, bench.lasting(LENGTH)).ceil() as usize,
+            limits,
+            tasks: quota.between(0.0, length).ceil() as usize,
             quota,
+            length,
         }
     }
 
@@ -87,8 +102,8 @@ impl Scene {
     }
 
     /// How long an arm may take before it is judged by what it has done: half as long again as with a perfect pace.
-    pub(crate) fn patience(&self, bench: &Bench) -> Duration {
-        Duration::from_secs_f64(bench.lasting(LENGTH) * 1.5 + 30.0)
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs_f64(self.length * 1.5 + 30.0)
     }
 
     /// What is judged of every arm.
@@ -134,52 +149,62 @@ impl Figures {
 
 /// A1.
 pub(crate) async fn told(bench: Bench) -> Outcome {
-    let scene = Scene::told(&bench);
-    steady(bench, scene, (0.97, 0.005, 10.0)).await
+    steady(&bench, &Scene::told(&bench), LIKE_A1).await
 }
 
 /// A2.
 pub(crate) async fn untold(bench: Bench) -> Outcome {
-    let scene = Scene::untold(&bench);
-    steady(bench, scene, (0.95, 0.02, 45.0)).await
+    steady(&bench, &Scene::untold(&bench), LIKE_A2).await
 }
 
-async fn steady(
-    bench: Bench,
-    scene: Scene,
-    (least, throttled, convergence): (f64, f64, f64),
+/// What is asked of utilisation, 429s, and time to converge, wherever limits are told.
+pub(crate) const LIKE_A1: (f64, f64, f64) = (0.97, 0.005, 10.0);
+/// And wherever they are not.
+pub(crate) const LIKE_A2: (f64, f64, f64) = (0.95, 0.02, 45.0);
+
+/// A quota that stays as it is.
+pub(crate) async fn steady(
+    bench: &Bench,
+    scene: &Scene,
+    (least, most, time): (f64, f64, f64),
 ) -> Outcome {
-    let name = scene.name;
-    let mut stage = Stage::start(&bench, name, scene.behaviour(), "plain.toml").await?;
-    let run = stage
-        .run(prompts(name, scene.tasks), scene.patience(&bench))
-        .await?;
+    let run = play(bench, scene).await?;
     let figures = scene.figures(&run.log(Unit::Requests));
-    let mut findings = figures.check(least, throttled, convergence);
+    let mut findings = figures.check(least, most, time);
     findings.extend([run.lost(), run.lag()]);
     Ok(findings)
+}
+
+/// Runs a scene's tasks.
+pub(crate) async fn play(bench: &Bench, scene: &Scene) -> Result<Run, Stop> {
+    let mut stage = Stage::start(bench, scene.name, scene.behaviour(), "plain.toml").await?;
+    stage
+        .run(prompts(scene.name, scene.tasks), scene.patience())
+        .await
 }
 
 /// A3.
 pub(crate) async fn halved(bench: Bench) -> Outcome {
     let scene = Scene::halved(&bench);
-    let name = scene.name;
-    let mut stage = Stage::start(&bench, name, scene.behaviour(), "plain.toml").await?;
-    let run = stage
-        .run(prompts(name, scene.tasks), scene.patience(&bench))
-        .await?;
+    let run = play(&bench, &scene).await?;
     let log = run.log(Unit::Requests);
-    let figures = scene.figures(&log);
-    let mut findings = figures.check(0.88, 0.02, f64::INFINITY);
+    let mut findings = scene.figures(&log).check(0.88, 0.02, f64::INFINITY);
     for (number, what, within) in [(0, "fall", 30.0), (1, "rise", 60.0)] {
         let change = scene.quota.changes[number].0;
         let time = log.convergence(change, TRAILING, &scene.quota);
         let text = format!("{} after the {what}", after(time));
-        findings.push(Finding::check(
-            text,
-            time.is_some_and(|time| time <= within),
-        ));
+        let in_time = time.is_some_and(|time| time <= within);
+        findings.push(Finding::check(text, in_time));
     }
     findings.extend([run.lost(), run.lag()]);
     Ok(findings)
+}
+
+/// Limits that nothing is said of.
+pub(crate) fn silent() -> Limits {
+    Limits {
+        headers: Headers::Absent,
+        retry_after: RetryAfter::Absent,
+        ..limits()
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use tidings::{
-    proto::v1::{ChatCompletion, ChatMessage, TaskOptions, TaskSpec, TaskStatus, task_spec::Work},
+    proto::v1::{ChatCompletion, ChatMessage, TaskOptions, TaskSpec, task_spec::Work},
     simulator::{self, AnswerTokens, Limits, TokenCharge},
 };
 use tokio::time::{Instant, sleep_until};
@@ -85,21 +85,18 @@ fn judge(run: &Run, charge: TokenCharge, quota: &Quota) -> Vec<Finding> {
         .collect();
     let mean = waits.iter().sum::<f64>() / waits.len() as f64;
     let longest = waits.iter().copied().fold(0.0, f64::max);
-    let completed = run.told.count(TaskStatus::Completed);
-    let lost = run.batch.tasks.len() - completed;
     let shares = format!(
         "U(TPM) {}, R {}",
         percent(used),
         percent(log.throttled(window))
     );
-    let lost_text = format!("Loss {lost} of {}", run.batch.tasks.len());
     vec![
         Finding::check(format!("charge {charge}: {shares}"), used >= 0.93),
         Finding::check(
             format!("longest wait {longest:.1} s, mean {mean:.1} s"),
             longest <= 2.0 * mean,
         ),
-        Finding::check(lost_text, lost == 0),
+        run.lost(),
     ]
 }
 
