@@ -209,7 +209,10 @@ impl Log {
             *least = call.billed.min(*least);
         }
         let cheapest: u64 = cheapest.values().sum();
-        self.billed() as f64 / cheapest.max(1) as f64 - 1.0
+        if cheapest == 0 {
+            return 0.0;
+        }
+        self.billed() as f64 / cheapest as f64 - 1.0
     }
 
     /// Calls whose callers hung up in a time.

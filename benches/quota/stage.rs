@@ -17,7 +17,7 @@ use super::{
     client::{Batch, Client, Told, Watch, connect},
     judge::{Log, Unit, percentile, task_of},
     process::{Server, Setup},
-    report::{Finding, Stop},
+    report::{Finding, Stop, percent},
 };
 
 /// The model that all calls ask for.
@@ -166,6 +166,13 @@ impl Run {
             text += &format!(", {failed} failed");
         }
         Finding::check(text, lost + failed == 0)
+    }
+
+    /// Dup and Overspend.
+    pub(crate) fn waste(&self) -> Finding {
+        let log = self.log(Unit::Requests);
+        let (twice, beyond) = (log.billed_twice().len(), percent(log.overspend()));
+        Finding::note(format!("Dup {twice}, Overspend {beyond}"))
     }
 
     /// How long after the upstream's answer the watch told of it.

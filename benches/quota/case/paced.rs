@@ -171,7 +171,7 @@ pub(crate) async fn steady(
     let run = play(bench, scene).await?;
     let figures = scene.figures(&run.log(Unit::Requests));
     let mut findings = figures.check(least, most, time);
-    findings.extend([run.lost(), run.lag()]);
+    findings.extend([run.lost(), run.waste(), run.lag()]);
     Ok(findings)
 }
 
@@ -196,7 +196,7 @@ pub(crate) async fn halved(bench: Bench) -> Outcome {
         let in_time = time.is_some_and(|time| time <= within);
         findings.push(Finding::check(text, in_time));
     }
-    findings.extend([run.lost(), run.lag()]);
+    findings.extend([run.lost(), run.waste(), run.lag()]);
     Ok(findings)
 }
 
