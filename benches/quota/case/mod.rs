@@ -166,6 +166,13 @@ pub(crate) const ALL: &[Case] = &[
         run: |bench| Box::pin(shapes::azure(bench)),
     },
     Case {
+        id: "H4",
+        what: "as A2, 4 min, the limit said in the server's configuration",
+        pass: "as A1",
+        turn: Turn::Together,
+        run: |bench| Box::pin(shapes::configured(bench)),
+    },
+    Case {
         id: "W1",
         what: "as A2, 4 min, buckets that hold 10 s",
         pass: "Loss 0; the rest is told, not judged",

@@ -30,6 +30,8 @@ pub(crate) struct Scene {
     pub(crate) tasks: usize,
     /// How long the case lasts at a perfect pace.
     pub(crate) length: f64,
+    /// The server's configuration.
+    pub(crate) config: &'static str,
 }
 
 /// The limits of A1, which the others change: everything is told, and refused calls use them up too.
@@ -89,6 +91,7 @@ impl Scene {
             tasks: quota.between(0.0, length).ceil() as usize,
             quota,
             length,
+            config: "plain.toml",
         }
     }
 
@@ -177,7 +180,7 @@ pub(crate) async fn steady(
 
 /// Runs a scene's tasks.
 pub(crate) async fn play(bench: &Bench, scene: &Scene) -> Result<Run, Stop> {
-    let mut stage = Stage::start(bench, scene.name, scene.behaviour(), "plain.toml").await?;
+    let mut stage = Stage::start(bench, scene.name, scene.behaviour(), scene.config).await?;
     stage
         .run(prompts(scene.name, scene.tasks), scene.patience())
         .await

@@ -44,6 +44,15 @@ pub(crate) async fn azure(bench: Bench) -> Outcome {
     steady(&bench, &scene, LIKE_A1).await
 }
 
+/// H4.
+pub(crate) async fn configured(bench: Bench) -> Outcome {
+    let scene = Scene {
+        config: "requests-per-minute.toml",
+        ..Scene::of("configured", silent(), bench.lasting(LENGTH))
+    };
+    steady(&bench, &scene, LIKE_A1).await
+}
+
 /// W1.
 pub(crate) async fn ten_seconds(bench: Bench) -> Outcome {
     let burst = Duration::from_secs(10);
