@@ -2,9 +2,10 @@
 # make lint   format, clippy, protobuf and Python checks
 # make demo   the main job on a fresh machine
 # make bench  the benchmark figures
+# make bench-quota  half an hour of rate limits and faults, as the simulated upstream saw it
 # make soak   up to an hour of faults, and the table of what became of it
 
-.PHONY: setup test lint demo bench soak stubs
+.PHONY: setup test lint demo bench bench-quota soak stubs
 
 VENV   := .tools/venv/bin
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -32,6 +33,9 @@ demo:
 
 bench: setup
 	scripts/bench
+
+bench-quota: setup
+	scripts/bench-quota
 
 soak: setup
 	scripts/soak

@@ -14,14 +14,17 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Canned, Fault,
-    limit::Admission,
+    limit::{Admission, Holder},
     log::{Ended, OpenCall},
-    reply::{Completion, Refusal, add_headers, charge, hash16, json_reply, reply, tokens},
+    reply::{
+        Completion, Refusal, add_headers, ask, hash16, headers_of_fault, json_reply, reply, tokens,
+    },
     request::{Asked, bearer, read},
     server::Break,
     state::State,
     stream,
 };
+use crate::clock::{Clock, SystemClock};
 
 /// What [`Fault::Huge`] answers with: far more than any caller should read.
 const HUGE_PIECES: usize = 64;
@@ -49,12 +52,18 @@ pub(super) async fn chat(
             number,
         ));
     }
-    let (admission, rate_headers) = state.limiter.admit(charge(&asked), Instant::now());
-    let mut response = match throttled(&admission) {
+    let holder = (
+        call.record.key.clone().unwrap_or_default(),
+        asked.model.clone(),
+    );
+    let now = (Instant::now(), SystemClock.now());
+    let decision = state.limiter.admit(holder.clone(), ask(&asked), now);
+    call.record.charged_tokens = decision.charged;
+    let mut response = match throttled(&decision.admission) {
         Some(refusal) => refuse(call, Ended::Throttled, &refusal, number),
-        None => admitted(&state, call, asked, number).await?,
+        None => admitted(&state, call, asked, (number, &holder)).await?,
     };
-    add_headers(&mut response, rate_headers);
+    add_headers(&mut response, decision.headers);
     Ok(response)
 }
 
@@ -62,14 +71,20 @@ async fn admitted(
     state: &State,
     mut call: OpenCall,
     asked: Asked,
-    number: u64,
+    (number, holder): (u64, &Holder),
 ) -> Result<Response<Body>, Break> {
     let prompt = u64::from_str_radix(&call.record.prompt, 16).unwrap_or_default();
-    let fate = state.fate(prompt);
+    let fate = state.fate(prompt, Instant::now());
     call.record.attempt = fate.attempt;
     call.record.fault = fate.fault.as_ref().map(Fault::to_string);
+    let include_usage = asked.include_usage;
+    let completion = Completion::of(asked, number, fate.answer_tokens);
+    let is_billed = fate.fault.as_ref().is_none_or(Fault::is_billed);
+    if is_billed {
+        call.record.billed_tokens = completion.input_tokens + completion.output_tokens;
+    }
     // A stream takes half of its time to the first event and half to the last.
-    let first = if asked.stream {
+    let first = if call.record.streamed {
         fate.latency / 2
     } else {
         fate.latency
@@ -77,21 +92,32 @@ async fn admitted(
     if !first.is_zero() && !fate.fault.as_ref().is_some_and(Fault::is_refusal) {
         sleep(first).await;
     }
+    if is_billed {
+        let used = call.record.billed_tokens;
+        call.record.charged_tokens += state.limiter.settle(holder, used, Instant::now());
+    }
     match fate.fault {
-        Some(fault) => failed(call, &fault, asked, number).await,
-        None => Ok(answered(call, asked, number, fate.latency - first)),
+        Some(fault) => failed(call, &fault, completion, number).await,
+        None => {
+            let rest = fate.latency - first;
+            Ok(answered(call, &completion, include_usage, rest, number))
+        }
     }
 }
 
-fn answered(mut call: OpenCall, asked: Asked, number: u64, rest: Duration) -> Response<Body> {
-    let (streamed, include_usage) = (asked.stream, asked.include_usage);
-    let completion = Completion::of(asked, number);
+fn answered(
+    mut call: OpenCall,
+    completion: &Completion,
+    include_usage: bool,
+    rest: Duration,
+    number: u64,
+) -> Response<Body> {
     call.record.output_tokens = completion.output_tokens;
-    if !streamed {
+    if !call.record.streamed {
         call.end(Ended::Answered, Some(200));
         return json_reply(200, number, &completion.body());
     }
-    let events = stream::events(&completion, include_usage);
+    let events = stream::events(completion, include_usage);
     let pause = rest / u32::try_from(events.len()).unwrap_or(u32::MAX);
     reply(
         200,
@@ -105,13 +131,14 @@ fn answered(mut call: OpenCall, asked: Asked, number: u64, rest: Duration) -> Re
 async fn failed(
     call: OpenCall,
     fault: &Fault,
-    asked: Asked,
+    completion: Completion,
     number: u64,
 ) -> Result<Response<Body>, Break> {
     if let Some(refusal) = Refusal::of_fault(fault) {
-        return Ok(refuse(call, Ended::Faulted, &refusal, number));
+        let mut response = refuse(call, Ended::Faulted, &refusal, number);
+        add_headers(&mut response, headers_of_fault(fault));
+        return Ok(response);
     }
-    let completion = Completion::of(asked, number);
     match fault {
         Fault::Stall => pending().await,
         Fault::Reset => Err(broken(call, Break::Reset)),

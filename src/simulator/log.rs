@@ -22,7 +22,7 @@ pub struct CallRecord {
     /// When its head had come.
     #[serde(serialize_with = "as_text")]
     pub time_in: Timestamp,
-    /// When its reply was handed over, or the caller was gone.
+    /// When its reply was handed over, or the caller hung up.
     #[serde(serialize_with = "as_text")]
     pub time_out: Timestamp,
     /// How it ended.
@@ -49,6 +49,11 @@ pub struct CallRecord {
     pub input_tokens: u64,
     /// Tokens it was answered with.
     pub output_tokens: u64,
+    /// Tokens that the limits charged it.
+    pub charged_tokens: u64,
+    /// Tokens to be paid for: those of the prompt and of the whole answer once the simulated model has begun, whether
+    /// or not the answer arrived; 0 for refusals and errors.
+    pub billed_tokens: u64,
 }
 
 impl CallRecord {
@@ -162,6 +167,8 @@ impl Log {
                 streamed: false,
                 input_tokens: 0,
                 output_tokens: 0,
+                charged_tokens: 0,
+                billed_tokens: 0,
             },
         }
     }

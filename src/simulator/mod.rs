@@ -4,6 +4,7 @@
 //! `tidings-simulation`, and its answers begin with `simulated:`. A connection's way through: `server` (accept, and
 //! break where a fault says so) → `route` (which endpoint) → `chat` (admit, wait, answer) → `log`.
 
+mod answer;
 mod chat;
 mod fault;
 mod latency;
@@ -22,9 +23,10 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use fault::{Canned, Fault, Faults, Unreadable};
+pub use answer::AnswerTokens;
+pub use fault::{Canned, Fault, Faults, Rule, Unreadable, UnreadableRule};
 pub use latency::Latency;
-pub use limit::Limits;
+pub use limit::{Headers, Limits, QuotaChange, RetryAfter, TokenCharge};
 pub use log::{CallRecord, Ended, LogWriter};
 pub use reply::{answer_to, hash16};
 
@@ -38,7 +40,9 @@ pub const KEEP_CALLS: usize = 200_000;
 pub struct Config {
     /// How long answers take.
     pub latency: Latency,
-    /// Decides latencies and faults, together with each prompt: the same seed gives the same ones.
+    /// How long answers are; none lets each say no more than it has to.
+    pub answer_tokens: Option<AnswerTokens>,
+    /// Decides latencies, lengths and faults, together with each prompt: the same seed gives the same ones.
     pub seed: u64,
     /// How many requests and tokens a minute are let through.
     pub limits: Limits,
@@ -58,6 +62,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             latency: Latency::default(),
+            answer_tokens: None,
             seed: 0,
             limits: Limits::default(),
             faults: Faults::default(),
@@ -73,6 +78,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("latency", &self.latency)
+            .field("answer_tokens", &self.answer_tokens)
             .field("seed", &self.seed)
             .field("limits", &self.limits)
             .field("faults", &self.faults)
@@ -109,6 +115,10 @@ impl Simulator {
         config.faults.check().map_err(Error::Config)?;
         config.limits.check().map_err(Error::Config)?;
         config.latency.check().map_err(Error::Config)?;
+        let answers = config.answer_tokens;
+        answers
+            .map_or(Ok(()), AnswerTokens::check)
+            .map_err(Error::Config)?;
         let refused = |source| Error::Listen {
             addr: listen,
             source,

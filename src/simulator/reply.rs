@@ -8,7 +8,11 @@ use hyper::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Fault, limit::RateHeaders, request::Asked};
+use super::{
+    Fault, RetryAfter,
+    limit::{Ask, RateHeaders},
+    request::Asked,
+};
 use crate::clock::{Clock, SystemClock};
 
 /// Says on every reply that no model answered.
@@ -20,7 +24,10 @@ const DEFAULT_MODEL: &str = "simulated-model";
 /// A token is about this long in English.
 const BYTES_PER_TOKEN: u64 = 4;
 
-/// The answer to a prompt that is not cut by a token limit: `simulated:` and [`hash16`] of the prompt.
+/// What answers are lengthened with.
+const FILLER: &str = " and so on";
+
+/// The answer to a prompt that is neither lengthened nor cut by a token limit: `simulated:` and [`hash16`] of the prompt.
 pub fn answer_to(prompt: &str) -> String {
     format!("simulated:{}", hash16(prompt))
 }
@@ -45,9 +52,12 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    /// Answers `asked` as the reply of this number.
-    pub(super) fn of(asked: Asked, number: u64) -> Self {
+    /// Answers `asked` as the reply of this number, with about as many tokens as `length` says.
+    pub(super) fn of(asked: Asked, number: u64, length: Option<u64>) -> Self {
         let mut text = answer_to(&asked.prompt);
+        let wanted = usize::try_from(length.unwrap_or_default() * BYTES_PER_TOKEN);
+        let missing = wanted.unwrap_or_default().saturating_sub(text.len());
+        text.extend(FILLER.chars().cycle().take(missing));
         let mut finish_reason = "stop";
         let whole = tokens(text.len());
         let output_tokens = asked.max_tokens.unwrap_or(whole).min(whole);
@@ -95,10 +105,13 @@ impl Completion {
     }
 }
 
-/// What a call may use, which is what limits charge on admission.
-pub(super) fn charge(asked: &Asked) -> u64 {
+/// What a call wants of the limits.
+pub(super) fn ask(asked: &Asked) -> Ask {
     let answer = tokens(answer_to("").len());
-    tokens(asked.input_bytes) + asked.max_tokens.unwrap_or(answer)
+    Ask {
+        input: tokens(asked.input_bytes),
+        output: asked.max_tokens.unwrap_or(answer),
+    }
 }
 
 /// About how many tokens a text of so many bytes has.
@@ -186,6 +199,7 @@ impl Refusal {
         let message = "an injected fault of the simulation";
         match fault {
             Fault::Status(status) => Some(Refusal::injected(*status)),
+            Fault::RetryAfter(_) => Some(Refusal::injected(429)),
             Fault::InsufficientQuota => {
                 let code = "insufficient_quota";
                 Some(Refusal::of(429, code, Some(code), message))
@@ -206,6 +220,15 @@ impl Refusal {
         }
         response
     }
+}
+
+/// The headers of an injected fault.
+pub(super) fn headers_of_fault(fault: &Fault) -> RateHeaders {
+    let mut headers = Vec::new();
+    if let Fault::RetryAfter(wait) = fault {
+        RetryAfter::Seconds.tell(*wait, SystemClock.now(), &mut headers);
+    }
+    headers
 }
 
 /// The list of models.

@@ -12,9 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use rand::{SeedableRng, rngs::SmallRng};
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Fault, Faults, Latency, limit::Limiter, log::Log};
+use super::{AnswerTokens, Config, Fault, Faults, Latency, limit::Limiter, log::Log};
 
 /// How many prompts have their calls counted; past it all counts start anew, so that memory stays bounded.
 const PROMPTS_MAX: usize = 1_000_000;
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) models: Vec<String>,
     pub(super) stop: CancellationToken,
     latency: Latency,
+    answer_tokens: Option<AnswerTokens>,
     seed: u64,
     healthy: AtomicBool,
     accepted: AtomicU64,
@@ -40,6 +42,7 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Script {
     faults: Faults,
+    first_call: Option<Instant>,
     admitted: u64,
     attempts: HashMap<u64, u32>,
 }
@@ -49,6 +52,8 @@ pub(super) struct Fate {
     pub(super) attempt: u32,
     pub(super) fault: Option<Fault>,
     pub(super) latency: Duration,
+    /// How long the answer is; none for one that says no more than it has to.
+    pub(super) answer_tokens: Option<u64>,
 }
 
 impl State {
@@ -60,6 +65,7 @@ impl State {
             models: config.models,
             stop,
             latency: config.latency,
+            answer_tokens: config.answer_tokens,
             seed: config.seed,
             healthy: AtomicBool::new(true),
             accepted: AtomicU64::new(0),
@@ -69,11 +75,12 @@ impl State {
     }
 
     /// Decides what happens to a call with this prompt. Depends on the seed, the prompt and how often it came, not on
-    /// the order in which different prompts arrive.
-    pub(super) fn fate(&self, prompt: u64) -> Fate {
+    /// the order in which different prompts arrive, unless the plan of faults names calls by number or time.
+    pub(super) fn fate(&self, prompt: u64, now: Instant) -> Fate {
         let mut script = self.script.lock();
         script.admitted += 1;
-        let nth = script.admitted;
+        let since = now.saturating_duration_since(*script.first_call.get_or_insert(now));
+        let nth = (script.admitted, since);
         let attempt = script.count(prompt);
         let seed = self.seed ^ prompt ^ u64::from(attempt).rotate_left(32);
         let mut rng = SmallRng::seed_from_u64(seed);
@@ -81,6 +88,7 @@ impl State {
             attempt,
             fault: script.faults.pick(nth, attempt, &mut rng),
             latency: self.latency.draw(&mut rng),
+            answer_tokens: self.answer_tokens.map(|tokens| tokens.draw(&mut rng)),
         }
     }
 
@@ -113,6 +121,7 @@ impl Script {
     fn new(faults: Faults) -> Self {
         Script {
             faults,
+            first_call: None,
             admitted: 0,
             attempts: HashMap::new(),
         }

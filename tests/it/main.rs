@@ -13,6 +13,7 @@ mod cli;
 mod conformance;
 mod embedded;
 mod nodes;
+mod quota;
 mod readme;
 mod redis;
 mod simulation;

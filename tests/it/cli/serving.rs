@@ -209,6 +209,81 @@ fn a_simulated_upstream_ends_by_signal() {
 }
 
 #[test]
+fn a_simulated_upstreams_limits_and_faults_are_checked_before_it_starts() {
+    let limits = [
+        "--requests-per-minute",
+        "600",
+        "--window",
+        "1m",
+        "--charge-refused",
+    ];
+    let told = [
+        "--rate-headers",
+        "seconds",
+        "--retry-after",
+        "date",
+        "--quota-change",
+        "200s=0.5",
+    ];
+    let tokens = ["--tokens-per-minute", "90000", "--token-charge", "larger"];
+    let faults = [
+        "--fault-rule",
+        "503,during=30s..90s",
+        "--fault-rule",
+        "429:89s,every=10",
+    ];
+    let mut args = vec![
+        "simulate-upstream",
+        "--listen",
+        ANY,
+        "--answer-tokens",
+        "50..800",
+    ];
+    args.extend(limits.iter().chain(&told).chain(&tokens).chain(&faults));
+    let mut upstream = Running::start(&args);
+    assert!(upstream.banner.contains("/v1"), "{}", upstream.banner);
+    upstream.signal("-INT");
+    assert_eq!(upstream.end(SOON).0, Some(0));
+    for (wrong, says) in [
+        (&["--window", "1m"][..], "--requests-per-minute"),
+        (
+            &[
+                "--requests-per-minute",
+                "60",
+                "--window",
+                "1m",
+                "--burst",
+                "2s",
+            ],
+            "cannot be used with",
+        ),
+        (
+            &["--requests-per-minute", "60", "--burst", "0s"],
+            "a burst of 0",
+        ),
+        (
+            &["--requests-per-minute", "60", "--quota-change", "soon"],
+            "200s=0.5",
+        ),
+        (
+            &["--requests-per-minute", "60", "--token-charge", "sum"],
+            "--tokens-per-minute",
+        ),
+        (&["--rate-headers", "honest"], "minus-one"),
+        (&["--retry-after", "90s"], "date"),
+        (&["--fault-rule", "503,sometimes"], "during=TIME..TIME"),
+        (&["--fault-rule", "503,every=0"], "never comes"),
+        (&["--answer-tokens", "9..3"], "longer than the longest"),
+    ] {
+        let mut args = vec!["simulate-upstream", "--listen", ANY];
+        args.extend(wrong);
+        let (code, _, stderr) = run(&args);
+        assert_eq!(code, 2, "{wrong:?}: {stderr}");
+        assert!(stderr.contains(says), "{wrong:?}: {stderr}");
+    }
+}
+
+#[test]
 fn the_demo_heals_every_fault_and_ends_by_itself() {
     let (code, stdout, stderr) = run(&["--output", "json", "demo"]);
     assert_eq!(code, 0, "{stderr}");

@@ -16,18 +16,27 @@ use tokio::{
 
 use crate::support::upstream::{Lines, call, client_of, eventually, simulate, simulate_faults};
 
-async fn post(upstream: &Running, body: &Value) -> reqwest::Response {
-    // Installs the TLS provider that every client of this kind needs.
-    let _ = client_of(upstream.base_url());
-    reqwest::Client::new()
-        .post(upstream.base_url() + "/chat/completions")
-        .body(body.to_string())
-        .send()
-        .await
-        .unwrap()
+pub(super) async fn post(upstream: &Running, body: &Value) -> reqwest::Response {
+    post_to(&upstream.base_url(), None, body).await
 }
 
-fn asks(prompt: &str) -> Value {
+pub(super) async fn post_as(upstream: &Running, key: &str, body: &Value) -> reqwest::Response {
+    post_to(&upstream.base_url(), Some(key), body).await
+}
+
+pub(super) async fn post_to(base_url: &str, key: Option<&str>, body: &Value) -> reqwest::Response {
+    // Installs the TLS provider that every client of this kind needs.
+    let _ = client_of(base_url.to_owned());
+    let mut request = reqwest::Client::new()
+        .post(format!("{base_url}/chat/completions"))
+        .body(body.to_string());
+    if let Some(key) = key {
+        request = request.bearer_auth(key);
+    }
+    request.send().await.unwrap()
+}
+
+pub(super) fn asks(prompt: &str) -> Value {
     json!({"model": "m", "messages": [{"role": "user", "content": prompt}]})
 }
 
