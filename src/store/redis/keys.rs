@@ -6,8 +6,8 @@
 //! ```text
 //! t:<task>    string  the packed record; expires with the finished task
 //! x:<task>    string  empty: the id of a finished task; outlives its record
-//! q:<number><batch>   list: ids of a batch that are ready to start, by number of priority, next one first
-//! r:<number>  list    batches that have such a list and are not parked, each once, the one whose turn is next first
+//! q:<n><batch> list   ids of a batch's tasks of priority number n that are ready to start, next one first
+//! r:<n>       list    batches with such a list that are not parked, each once, the one whose turn is next first
 //! d           zset    ids that wait, by due time
 //! timer       zset    ids of all tasks not terminal: lease expiry while processing, deadline while queued
 //! dl          zset    ids of processing tasks whose deadline comes before their lease's end, by deadline
