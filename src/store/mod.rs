@@ -31,6 +31,9 @@ pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Every how many starts one goes to the least urgent task waiting, so that no priority starves.
 pub const AGING_INTERVAL: u64 = 16;
+/// A batch that has no more than so many tasks queued starts them all in one turn: whoever wants little does not wait as
+/// long as if everybody wanted much, and the turn is still short.
+pub const LAST_TURN: u64 = 16;
 
 /// Where tasks live.
 ///
@@ -41,9 +44,12 @@ pub const AGING_INTERVAL: u64 = 16;
 ///    `Applied` again.
 /// 3. **A change and its indexes are one act**: record, queue, timers, batch counters and batch log move together.
 /// 4. **Read your writes.** What a call returned is seen by every later read on any process.
-/// 5. **Order.** `acquire` hands out by priority, then in order of submission within a partition; every
-///    [`AGING_INTERVAL`]th start takes the least urgent instead. A task given back by release or lease expiry goes
-///    to the head, one that is retried to the tail once it is due.
+/// 5. **Order.** `acquire` hands out by priority; every [`AGING_INTERVAL`]th start takes the least urgent instead. Within
+///    a priority, the batches of a partition that have tasks ready take turns of one task; a batch of which no more than
+///    [`LAST_TURN`] tasks are queued keeps its turn until none is ready. How many an acquire asks for makes no
+///    difference. A batch that gets tasks to start joins behind the others. Within a batch the order of submission holds: a task
+///    given back by release, lease expiry or parking goes to its batch's head, one that is retried to the tail once it is due.
+///    If that batch had nothing ready, a task given back has the next turn; so has a batch that is resumed.
 /// 6. **Only queued, due, unparked tasks whose deadline has not passed are acquired**, each by one worker.
 /// 7. **Leases and timers run by the store's own clock**, [`Store::now`], not the caller's.
 /// 8. **Changes are hints.** They come after the write, may be lost or repeated, and a loss that the store notices is

@@ -65,10 +65,11 @@ impl Machine {
                 continue;
             }
             let live = live(id, &head)?;
-            self.index.queue(id, live, Seat::Tail, now);
             if head.status == Status::Processing {
-                self.index.hold(id, live.fence, now);
+                self.index.add_held(id, live, now);
                 held.push(id);
+            } else {
+                self.index.queue(id, live, Seat::Tail, now);
             }
         }
         Ok(held)

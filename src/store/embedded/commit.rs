@@ -64,7 +64,7 @@ impl Machine {
     pub(super) fn requeue_or_end(&mut self, task: &Task, live: Live, head: i64, now: Timestamp) {
         if task.status() == Status::Queued {
             let seat = match task.last().cause {
-                Cause::Released | Cause::LeaseExpired => Seat::At(head),
+                Cause::Released | Cause::LeaseExpired | Cause::Parked => Seat::At(head),
                 _ => Seat::Tail,
             };
             let live = live.moved(task.fence(), task.due);

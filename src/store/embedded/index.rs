@@ -1,62 +1,36 @@
 //! What the writer remembers of every live task: where it stands, in which queue, and until when. Pure.
 //!
-//! Queues are maps from a position to an id, so that a task anywhere in a queue can be taken out at once and
-//! every count is exact. Positions grow at the tail and shrink at the head, over all queues together.
+//! Every batch has a line of its own; at each priority, the batches with a line take turns. Positions in rows grow at the
+//! tail and shrink at the head, over all rows together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod line;
+mod live;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use line::{Line, Row};
+use live::Place;
 
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Fence, Priority, Status, TaskId},
-    store::{AGING_INTERVAL, Load, Stats},
+    model::{BatchId, Fence, Priority, TaskId},
+    store::{AGING_INTERVAL, LAST_TURN, Load, Stats},
 };
 
-/// One live task.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Live {
-    pub(super) fence: Fence,
-    pub(super) batch: BatchId,
-    pub(super) priority: Priority,
-    pub(super) due: Timestamp,
-    pub(super) deadline: Timestamp,
-    weight: u64,
-    place: Place,
-}
-
-/// Where a live task is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    /// In its priority's queue, at this position.
-    Ready(i64),
-    /// Waiting for `due`.
-    Delayed,
-    /// In its batch's parked list, at this position.
-    Parked(i64),
-    /// Held by a worker whose lease ends then.
-    Processing(Timestamp),
-    /// In no queue: its deadline has passed, or its record cannot be read.
-    Aside,
-}
-
-/// Where a task comes back to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Seat {
-    /// Behind all others.
-    Tail,
-    /// At a position from [`Index::reserve_head`].
-    At(i64),
-}
+pub(super) use live::{Live, Seat};
 
 /// All live tasks.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     live: HashMap<TaskId, Live>,
-    /// By `Priority as usize - 1`.
-    ready: [BTreeMap<i64, TaskId>; 3],
+    /// Of every batch of which something is queued.
+    lines: HashMap<BatchId, Line>,
+    /// The batches with a row of this priority that are not parked, by `Priority as usize - 1`. The first has the next turn.
+    turns: [Row<BatchId>; 3],
     delayed: BTreeSet<(Timestamp, TaskId)>,
-    /// An entry, even an empty one, means that the batch is parked.
-    parked: HashMap<BatchId, BTreeMap<i64, TaskId>>,
-    parked_count: u64,
+    parked: HashSet<BatchId>,
+    /// Those of parked batches too.
+    ready: u64,
     processing: u64,
     /// The weight of all live tasks.
     bytes: u64,
@@ -65,59 +39,6 @@ pub(super) struct Index {
     head: i64,
     tail: i64,
     starts: u64,
-}
-
-impl Live {
-    /// A queued task, not yet in any queue.
-    pub(super) fn new(
-        fence: Fence,
-        batch: BatchId,
-        priority: Priority,
-        due: Timestamp,
-        deadline: Timestamp,
-        weight: u64,
-    ) -> Live {
-        Live {
-            fence,
-            batch,
-            priority,
-            due,
-            deadline,
-            weight,
-            place: Place::Aside,
-        }
-    }
-
-    /// The task after a transition back to the queue, not yet in any.
-    pub(super) fn moved(self, fence: Fence, due: Timestamp) -> Live {
-        Live {
-            fence,
-            due,
-            place: Place::Aside,
-            ..self
-        }
-    }
-
-    /// Where the task stands.
-    pub(super) fn status(&self) -> Status {
-        match self.place {
-            Place::Processing(_) => Status::Processing,
-            _ => Status::Queued,
-        }
-    }
-
-    /// When the lease of a processing task ends.
-    pub(super) fn lease(&self) -> Option<Timestamp> {
-        match self.place {
-            Place::Processing(lease) => Some(lease),
-            _ => None,
-        }
-    }
-
-    fn timer(&self) -> Timestamp {
-        self.lease()
-            .map_or(self.deadline, |lease| lease.min(self.deadline))
-    }
 }
 
 impl Index {
@@ -129,19 +50,29 @@ impl Index {
     /// Puts a queued task, new or come back, where it belongs.
     pub(super) fn queue(&mut self, id: TaskId, mut live: Live, seat: Seat, now: Timestamp) {
         self.remove(id);
-        live.place = self.place(id, &live, seat, now);
+        if live.due > now {
+            live.place = Place::Delayed;
+            self.delayed.insert((live.due, id));
+            self.line(live.batch).delayed += 1;
+        } else {
+            live.place = Place::Ready;
+            self.line_up(id, live.batch, live.priority, seat);
+        }
         self.insert(id, live);
     }
 
-    /// Puts a task into a worker's hands until `lease`.
+    /// Puts a task that is here already into a worker's hands until `lease`.
     pub(super) fn hold(&mut self, id: TaskId, fence: Fence, lease: Timestamp) {
-        let Some(mut live) = self.remove(id) else {
-            return;
-        };
-        live.fence = fence;
-        live.place = Place::Processing(lease);
+        if let Some(live) = self.remove(id) {
+            self.add_held(id, Live { fence, ..live }, lease);
+        }
+    }
+
+    /// Adds a task that is in a worker's hands until `lease`.
+    pub(super) fn add_held(&mut self, id: TaskId, live: Live, lease: Timestamp) {
+        let place = Place::Processing(lease);
         self.processing += 1;
-        self.insert(id, live);
+        self.insert(id, Live { place, ..live });
     }
 
     fn insert(&mut self, id: TaskId, live: Live) {
@@ -165,45 +96,79 @@ impl Index {
         self.head
     }
 
-    /// Takes the next task to start out of its queue; it must be held or queued again at once.
+    /// Takes the next task to start out of its line; it must be held or queued again at once.
     pub(super) fn take(&mut self, now: Timestamp) -> Option<TaskId> {
-        loop {
-            let aged = (self.starts + 1).is_multiple_of(AGING_INTERVAL);
-            let queues = &mut self.ready;
-            let (_, id) = if aged {
-                queues.iter_mut().find_map(BTreeMap::pop_first)?
-            } else {
-                queues.iter_mut().rev().find_map(BTreeMap::pop_first)?
-            };
-            let Some(live) = self.live.get_mut(&id) else {
+        let mut priorities = [2, 1, 0];
+        if (self.starts + 1).is_multiple_of(AGING_INTERVAL) {
+            priorities.reverse();
+        }
+        let taken = priorities
+            .into_iter()
+            .find_map(|it| self.take_turn(it, now));
+        self.starts += u64::from(taken.is_some());
+        taken
+    }
+
+    /// The next task of the batch whose turn it is. A batch of which nothing is left leaves without a turn.
+    fn take_turn(&mut self, priority: usize, now: Timestamp) -> Option<TaskId> {
+        while let Some(batch) = self.turns[priority].first() {
+            let goes_on = self.line(batch).queued() <= LAST_TURN;
+            let taken = self.take_from(batch, priority, now);
+            let is_over = self.line(batch).rows[priority].is_empty();
+            if is_over || !goes_on {
+                self.turns[priority].pop();
+            }
+            if !is_over && !goes_on {
+                let position = self.next_tail();
+                self.turns[priority].insert(position, batch);
+            }
+            self.tidy(batch);
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    /// The first task in a row that can start. What cannot is passed over for good.
+    fn take_from(&mut self, batch: BatchId, priority: usize, now: Timestamp) -> Option<TaskId> {
+        let line = self.lines.get_mut(&batch)?;
+        while let Some(id) = line.rows[priority].pop() {
+            let live = self.live.get_mut(&id).filter(|it| it.place == Place::Ready);
+            let Some(live) = live else {
                 continue;
             };
             live.place = Place::Aside;
+            line.ready -= 1;
+            line.aside += 1;
+            self.ready -= 1;
             if live.deadline > now {
-                self.starts += 1;
                 return Some(id);
             }
         }
+        None
     }
 
-    /// Moves delayed tasks that have become due to the tails of their queues.
+    /// Moves delayed tasks that have become due to the tails of their lines.
     pub(super) fn promote(&mut self, now: Timestamp) {
         while let Some(&(due, id)) = self.delayed.first() {
             if due > now {
                 break;
             }
             self.delayed.pop_first();
-            let position = self.next_tail();
-            if let Some(live) = self.live.get_mut(&id) {
-                live.place = Place::Ready(position);
-                self.ready[live.priority as usize - 1].insert(position, id);
-            }
+            let Some(live) = self.live.get_mut(&id) else {
+                continue;
+            };
+            live.place = Place::Ready;
+            let (batch, priority) = (live.batch, live.priority);
+            self.line(batch).delayed -= 1;
+            self.line_up(id, batch, priority, Seat::Tail);
         }
     }
 
     /// Whether something could start at once.
     pub(super) fn has_ready(&self) -> bool {
-        self.ready.iter().any(|queue| !queue.is_empty())
+        self.turns.iter().any(|turns| !turns.is_empty())
     }
 
     /// When the next delayed task becomes due.
@@ -218,60 +183,44 @@ impl Index {
     }
 
     /// Holds a batch's queued tasks back.
-    ///
-    /// Looks at every live task: somebody has to mend the cause before the batch goes on, so it happens rarely,
-    /// and a list of tasks per batch would cost memory for every task all the time.
     pub(super) fn park(&mut self, batch: BatchId) {
-        if self.parked.contains_key(&batch) {
+        if !self.parked.insert(batch) {
             return;
         }
-        self.parked.insert(batch, BTreeMap::new());
-        let mut waiting: Vec<(i64, Timestamp, TaskId)> = Vec::new();
-        for (id, live) in &self.live {
-            match live.place {
-                Place::Ready(position) if live.batch == batch => {
-                    waiting.push((position, live.due, *id));
-                }
-                Place::Delayed if live.batch == batch => waiting.push((i64::MAX, live.due, *id)),
-                _ => {}
-            }
-        }
-        waiting.sort_unstable();
-        for (position, _, id) in waiting {
-            if let Some(live) = self.live.get(&id).copied() {
-                self.unplace(id, &live);
-                let seat = match position {
-                    i64::MAX => Seat::Tail,
-                    position => Seat::At(position),
-                };
-                self.put_parked(id, &live, seat);
-            }
+        for priority in self.rows_of(batch) {
+            self.turns[priority].remove(batch);
         }
     }
 
-    /// Puts a parked batch's tasks back: at the head in their order, or to wait when they are not due.
-    pub(super) fn resume(&mut self, batch: BatchId, now: Timestamp) {
-        let Some(waiting) = self.parked.remove(&batch) else {
+    /// Lets a parked batch go on: the next turn is its.
+    pub(super) fn resume(&mut self, batch: BatchId) {
+        if !self.parked.remove(&batch) {
             return;
-        };
-        self.parked_count -= waiting.len() as u64;
-        let first = self.reserve_head(waiting.len());
-        for (seat, id) in (first..).zip(waiting.into_values()) {
-            if let Some(live) = self.live.get(&id).copied() {
-                let place = self.place(id, &live, Seat::At(seat), now);
-                if let Some(live) = self.live.get_mut(&id) {
-                    live.place = place;
-                }
-            }
+        }
+        let first = self.reserve_head(1);
+        for priority in self.rows_of(batch) {
+            self.turns[priority].insert(first, batch);
+        }
+    }
+
+    /// Forgets a batch that has been removed.
+    pub(super) fn forget(&mut self, batch: BatchId) {
+        if self.parked.remove(&batch) {
+            self.lines.remove(&batch);
         }
     }
 
     /// How many tasks stand where.
     pub(super) fn stats(&self) -> Stats {
+        let lines = self.parked.iter().filter_map(|id| self.lines.get(id));
+        let (ready, delayed) = lines.fold((0, 0), |(ready, delayed), line| {
+            let more = (u64::from(line.ready), u64::from(line.delayed));
+            (ready + more.0, delayed + more.1)
+        });
         Stats {
-            ready: self.ready.iter().map(|queue| queue.len() as u64).sum(),
-            delayed: self.delayed.len() as u64,
-            parked: self.parked_count,
+            ready: self.ready - ready,
+            delayed: self.delayed.len() as u64 - delayed,
+            parked: ready + delayed,
             processing: self.processing,
             bytes: self.bytes,
         }
@@ -290,57 +239,61 @@ impl Index {
         self.tail
     }
 
-    fn seat(&mut self, seat: Seat) -> i64 {
-        match seat {
+    fn line(&mut self, batch: BatchId) -> &mut Line {
+        self.lines.entry(batch).or_default()
+    }
+
+    /// The priorities at which a batch has a row.
+    fn rows_of(&self, batch: BatchId) -> impl Iterator<Item = usize> + use<> {
+        let rows = self.lines.get(&batch).map(|line| &line.rows);
+        let has_row = |priority: usize| rows.is_some_and(|rows| !rows[priority].is_empty());
+        [0, 1, 2]
+            .map(|it| has_row(it).then_some(it))
+            .into_iter()
+            .flatten()
+    }
+
+    fn line_up(&mut self, id: TaskId, batch: BatchId, priority: Priority, seat: Seat) {
+        let position = match seat {
             Seat::Tail => self.next_tail(),
             Seat::At(position) => position,
+        };
+        let priority = priority as usize - 1;
+        let line = self.lines.entry(batch).or_default();
+        let row = &mut line.rows[priority];
+        let joins = row.is_empty() && !self.parked.contains(&batch);
+        row.insert(position, id);
+        line.ready += 1;
+        self.ready += 1;
+        if joins {
+            self.turns[priority].insert(position, batch);
         }
-    }
-
-    fn place(&mut self, id: TaskId, live: &Live, seat: Seat, now: Timestamp) -> Place {
-        if self.parked.contains_key(&live.batch) {
-            let position = self.seat(seat);
-            return self.enter_parked(id, live.batch, position);
-        }
-        if live.due > now {
-            self.delayed.insert((live.due, id));
-            return Place::Delayed;
-        }
-        let position = self.seat(seat);
-        self.ready[live.priority as usize - 1].insert(position, id);
-        Place::Ready(position)
-    }
-
-    fn put_parked(&mut self, id: TaskId, live: &Live, seat: Seat) {
-        let position = self.seat(seat);
-        let place = self.enter_parked(id, live.batch, position);
-        if let Some(live) = self.live.get_mut(&id) {
-            live.place = place;
-        }
-    }
-
-    fn enter_parked(&mut self, id: TaskId, batch: BatchId, position: i64) -> Place {
-        self.parked.entry(batch).or_default().insert(position, id);
-        self.parked_count += 1;
-        Place::Parked(position)
     }
 
     fn unplace(&mut self, id: TaskId, live: &Live) {
+        if let Place::Processing(_) = live.place {
+            self.processing -= 1;
+            return;
+        }
+        let line = self.lines.entry(live.batch).or_default();
         match live.place {
-            Place::Ready(position) => {
-                self.ready[live.priority as usize - 1].remove(&position);
-            }
             Place::Delayed => {
                 self.delayed.remove(&(live.due, id));
+                line.delayed -= 1;
             }
-            Place::Parked(position) => {
-                if let Some(list) = self.parked.get_mut(&live.batch) {
-                    list.remove(&position);
-                }
-                self.parked_count -= 1;
+            Place::Ready => {
+                line.ready -= 1;
+                self.ready -= 1;
             }
-            Place::Processing(_) => self.processing -= 1,
-            Place::Aside => {}
+            _ => line.aside -= 1,
+        }
+        self.tidy(live.batch);
+    }
+
+    /// Removes a line of which nothing is left.
+    fn tidy(&mut self, batch: BatchId) {
+        if self.lines.get(&batch).is_some_and(Line::is_idle) {
+            self.lines.remove(&batch);
         }
     }
 }

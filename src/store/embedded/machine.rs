@@ -189,7 +189,6 @@ impl Machine {
         id: BatchId,
         amendment: Amendment,
     ) -> Result<Option<Batch>, Error> {
-        let now = self.now();
         let Some(record) = self.batch(id)? else {
             return Ok(None);
         };
@@ -201,7 +200,7 @@ impl Machine {
         let batch = batch.clone();
         if changed {
             match amendment {
-                Amendment::Resume => self.index.resume(id, now),
+                Amendment::Resume => self.index.resume(id),
                 Amendment::Close => self.schedule_removal(id),
             }
             self.overlay.batches.insert(id);

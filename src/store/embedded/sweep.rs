@@ -104,6 +104,7 @@ impl Machine {
             self.overlay.writes.remove(&disk.batch, id.as_bytes());
             self.overlay.batches.remove(&id);
             self.batches.remove(&id);
+            self.index.forget(id);
         }
         Ok(pieces)
     }

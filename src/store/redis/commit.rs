@@ -35,12 +35,10 @@ pub(super) const STREAMED: u8 = 2;
 pub(super) enum Place {
     /// Nowhere: it is terminal.
     Done = 0,
-    /// To the head of its list.
+    /// To the head of its batch's list.
     Head = 1,
-    /// To the tail of its list, once it is due.
+    /// To the tail of its batch's list, once it is due.
     Tail = 2,
-    /// Aside, until its batch is resumed.
-    Held = 3,
 }
 
 impl RedisStore {
@@ -179,8 +177,7 @@ fn place(commit: &Commit) -> Place {
     let task = &commit.task;
     match (task.status(), task.last().cause) {
         (status, _) if status != Status::Queued => Place::Done,
-        (_, Cause::Released | Cause::LeaseExpired) => Place::Head,
-        _ if commit.park.is_some() => Place::Held,
+        (_, Cause::Released | Cause::LeaseExpired | Cause::Parked) => Place::Head,
         _ => Place::Tail,
     }
 }

@@ -7,14 +7,14 @@
 //! t:<task>    string  the packed record; expires with the finished task
 //! o:<task>    string  what its running attempt has put out: the fence it is held under, then the text; expires
 //! x:<task>    string  empty: the id of a finished task; outlives its record
-//! q:<number>  list    ids ready to start, by number of priority, next one first
+//! q:<n><batch> list   ids of a batch's tasks of priority number n that are ready to start, next one first
+//! r:<n>       list    batches with such a list that are not parked, each once, the one whose turn is next first
 //! d           zset    ids that wait, by due time
 //! timer       zset    ids of all tasks not terminal: lease expiry while processing, deadline while queued
 //! dl          zset    ids of processing tasks whose deadline comes before their lease's end, by deadline
 //! b:<batch>   hash    counters, sums and state of a batch
 //! bl:<batch>  string  its log, entries of 24 bytes: task id, u32 revision, u8 status, 3 unused
 //! bc:<batch>  string  the id ranges of its submits, 20 bytes each: first id, u32 count
-//! pk:<batch>  list    its tasks that are held back while it is parked
 //! bs          zset    batch ids by create time
 //! pb          set     ids of parked batches
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
@@ -33,13 +33,13 @@ const TASK: &str = "t:";
 const OUTPUT: &str = "o:";
 const TOMBSTONE: &str = "x:";
 const READY: &str = "q:";
+const TURNS: &str = "r:";
 const DELAYED: &str = "d";
 const TIMER: &str = "timer";
 const DEADLINES: &str = "dl";
 const BATCH: &str = "b:";
 const LOG: &str = "bl:";
 const CALLS: &str = "bc:";
-const HELD: &str = "pk:";
 const BATCHES: &str = "bs";
 const PARKED: &str = "pb";
 const CLAIM: &str = "c:";
@@ -121,13 +121,13 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("OUTPUT", below(OUTPUT)),
         ("TOMBSTONE", below(TOMBSTONE)),
         ("READY", below(READY)),
+        ("TURNS", below(TURNS)),
         ("DELAYED", below(DELAYED)),
         ("TIMER", below(TIMER)),
         ("DEADLINES", below(DEADLINES)),
         ("BATCH", below(BATCH)),
         ("LOG", below(LOG)),
         ("CALLS", below(CALLS)),
-        ("HELD", below(HELD)),
         ("BATCHES", below(BATCHES)),
         ("PARKED", below(PARKED)),
         ("CLAIM", below(CLAIM)),

@@ -10,7 +10,8 @@ use super::{commit, keys, message};
 use crate::{
     model::{Cause, Priority, Status},
     store::{
-        AGING_INTERVAL, IDEMPOTENCY_WINDOW, OUTPUT_MAX, OUTPUT_PAGE, TOMBSTONE_RETENTION, record,
+        AGING_INTERVAL, IDEMPOTENCY_WINDOW, LAST_TURN, OUTPUT_MAX, OUTPUT_PAGE,
+        TOMBSTONE_RETENTION, record,
     },
 };
 
@@ -20,7 +21,7 @@ const CHUNK: usize = 4_000;
 const PROMOTE_MAX: usize = 1_000;
 /// Tasks popped at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
 const POP_MAX: usize = 64;
-/// Stale or held-back ids that one call may step over.
+/// Stale ids that one call may step over.
 const LOOK_MAX: usize = 2_000;
 /// Bytes of records after which a call hands out no more.
 const REPLY_MAX: usize = 4 << 20;
@@ -157,7 +158,7 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants
 }
 
-fn limits() -> [(&'static str, u64); 12] {
+fn limits() -> [(&'static str, u64); 13] {
     [
         ("CHUNK", CHUNK as u64),
         ("PROMOTE_MAX", PROMOTE_MAX as u64),
@@ -166,6 +167,7 @@ fn limits() -> [(&'static str, u64); 12] {
         ("REPLY_MAX", REPLY_MAX as u64),
         ("READ_STEP", READ_STEP as u64),
         ("AGING", AGING_INTERVAL),
+        ("LAST_TURN", LAST_TURN),
         ("TOMBSTONE_MS", TOMBSTONE_RETENTION.as_millis() as u64),
         ("IDEMPOTENCY_MS", IDEMPOTENCY_WINDOW.as_millis() as u64),
         ("OUTPUT_MAX", OUTPUT_MAX as u64),
@@ -206,7 +208,6 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("AMENDED", u64::from(message::AMENDED)),
         ("PLACE_DONE", commit::Place::Done as u64),
         ("PLACE_HEAD", commit::Place::Head as u64),
-        ("PLACE_HELD", commit::Place::Held as u64),
         (
             "GUARD_LEASE_EXPIRED",
             u64::from(commit::GUARD_LEASE_EXPIRED),

@@ -22,6 +22,7 @@ mod reading;
 mod retention;
 mod slot;
 mod submit;
+mod turns;
 
 use std::time::Duration;
 
@@ -79,6 +80,18 @@ cases! {
             tasks_of_a_lost_worker_return_to_the_head_in_their_order,
             a_retried_task_joins_the_tail,
         }
+        turns {
+            a_small_batch_does_not_wait_for_a_large_one,
+            batches_take_turns_however_many_are_asked_for,
+            a_thousand_batches_of_one_task_start_in_order_of_submission,
+            a_batch_with_new_tasks_joins_behind_the_others,
+            tasks_given_back_go_to_the_head_of_their_batch,
+            tasks_given_back_of_batches_without_others_start_next,
+            a_retried_task_goes_to_the_tail_of_its_batch,
+            a_task_that_cannot_start_uses_up_no_turn,
+            turns_are_taken_within_a_priority,
+            aged_starts_take_turns_too,
+        }
         lease {
             an_expired_lease_is_overdue_and_a_fresh_one_is_not,
             a_renewed_lease_is_not_overdue,
@@ -112,7 +125,8 @@ cases! {
         }
         parked {
             a_parked_batch_is_held_back_and_others_go_on,
-            resume_puts_the_tasks_at_the_head_in_order,
+            a_resumed_batch_has_the_next_turn_in_its_order,
+            a_parked_batch_takes_no_turns_and_joins_again_as_the_first,
             a_conflict_parks_nothing,
             tasks_added_to_a_parked_batch_are_held_too,
             a_delayed_task_that_comes_due_in_a_parked_batch_is_held,
@@ -182,7 +196,7 @@ cases! {
         }
         commit { verdicts_come_in_order_and_a_conflict_spoils_no_other }
         output { only_who_holds_a_task_extends_its_output }
-        parked { resume_puts_the_tasks_at_the_head_in_order }
+        parked { a_resumed_batch_has_the_next_turn_in_its_order }
         reading {
             lookups_answer_in_order_and_unknown_ids_are_missing,
             all_batches_are_listed_newest_first_page_by_page,

@@ -1,8 +1,7 @@
-//! A batch that is held back, and how it goes on. Where the task that parked it comes back among its siblings is
-//! the store's to choose; all of them come before other batches, and those that never started in their order.
+//! A batch that is held back, and how it goes on: as the next, with the task that parked it as the first.
 
 use tidings::{
-    model::{Event, Spec, Task, TaskId},
+    model::{Event, Spec, TaskId},
     store::{Amendment, Append, Submission, Verdict},
 };
 
@@ -16,24 +15,15 @@ async fn park(h: &Harness, placed: &Placed) {
     h.must(&first, event).await;
 }
 
-/// Resumes a batch and acquires all there is: tells the task that parked the batch apart from the others.
+/// Resumes a batch and acquires all there is: tells what follows the task that parked the batch.
 async fn resume(h: &Harness, placed: &Placed) -> Vec<TaskId> {
-    let batch = h
-        .store
-        .amend(placed.batch, Amendment::Resume)
-        .await
-        .unwrap()
-        .unwrap();
+    let amended = h.store.amend(placed.batch, Amendment::Resume).await;
+    let batch = amended.unwrap().unwrap();
     assert_eq!(batch.parked, None);
     assert_eq!(h.batch(placed.batch).await, batch);
     let taken = h.take(100).await;
-    let own = taken
-        .iter()
-        .take_while(|task| task.batch_id == placed.batch);
-    let culprit = own.filter(|task| task.id == placed.ids[0]);
-    assert_eq!(culprit.map(Task::attempt).collect::<Vec<_>>(), [2]);
-    let others = ids(&taken).into_iter().filter(|id| *id != placed.ids[0]);
-    others.collect()
+    assert_eq!((taken[0].id, taken[0].attempt()), (placed.ids[0], 2));
+    ids(&taken[1..])
 }
 
 pub(super) async fn a_parked_batch_is_held_back_and_others_go_on(h: Harness) {
@@ -47,13 +37,30 @@ pub(super) async fn a_parked_batch_is_held_back_and_others_go_on(h: Harness) {
     assert!(h.acquire(100, SHORT).await.tasks.is_empty());
 }
 
-pub(super) async fn resume_puts_the_tasks_at_the_head_in_order(h: Harness) {
+pub(super) async fn a_resumed_batch_has_the_next_turn_in_its_order(h: Harness) {
     let parked = h.submit(h.specs(4)).await;
     park(&h, &parked).await;
     assert!(h.take(100).await.is_empty());
     let other = h.submit(h.specs(2)).await;
     let expected = [&parked.ids[1..], &other.ids].concat();
     assert_eq!(resume(&h, &parked).await, expected);
+}
+
+pub(super) async fn a_parked_batch_takes_no_turns_and_joins_again_as_the_first(h: Harness) {
+    let mut batches = Vec::new();
+    for _ in 0..3 {
+        batches.push(h.submit(h.specs(20)).await);
+    }
+    let [first, second, third] = [0, 1, 2].map(|place: usize| &batches[place].ids);
+    park(&h, &batches[0]).await;
+    let expected = [second[0], third[0], second[1], third[1]];
+    assert_eq!(h.take_ids(4).await, expected);
+    let stats = h.store.stats().await.unwrap();
+    assert_eq!((stats.ready, stats.parked), (36, 20));
+    let resumed = h.store.amend(batches[0].batch, Amendment::Resume).await;
+    resumed.unwrap();
+    let expected = [first[0], second[2], third[2], first[1]];
+    assert_eq!(h.take_ids(4).await, expected);
 }
 
 pub(super) async fn a_conflict_parks_nothing(h: Harness) {

@@ -80,8 +80,6 @@ struct Comparison {
     other: Side,
     /// Times differ by a little when the clock is the world's, and are left out.
     is_timed: bool,
-    /// In which order held tasks come back is each store's own: once a batch was parked, order is left out.
-    is_ordered: bool,
 }
 
 impl Comparison {
@@ -97,7 +95,6 @@ impl Comparison {
             other: Side::new(Arc::clone(&harness.store)),
             harness,
             is_timed,
-            is_ordered: true,
         }
     }
 
@@ -129,10 +126,9 @@ impl Comparison {
             Command::Advance(_) | Command::Leap => {}
             command => {
                 let now = self.model.now();
-                let Some(call) = self.world.resolve(command, now, self.is_ordered) else {
+                let Some(call) = self.world.resolve(command, now) else {
                     return Ok(());
                 };
-                self.is_ordered &= !call.parks();
                 let replies = (self.model.call(&call).await, self.other.call(&call).await);
                 let (model, other) = (self.plain(replies.0), self.plain(replies.1));
                 same("reply", &model, &other)?;
@@ -152,16 +148,11 @@ impl Comparison {
             self.other.view(&self.world).await,
         );
         let is_timed = self.is_timed;
-        let is_ordered = self.is_ordered;
-        same(
-            "view",
-            &model.plain(is_timed, is_ordered),
-            &other.plain(is_timed, is_ordered),
-        )
+        same("view", &model.plain(is_timed), &other.plain(is_timed))
     }
 
     fn plain(&self, reply: side::Reply) -> side::Reply {
-        view::plain_reply(reply, self.is_timed, self.is_ordered)
+        view::plain_reply(reply, self.is_timed)
     }
 }
 

@@ -4,7 +4,9 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tidings::{
-    model::{ErrorCode, Event, Failure, Priority, Spec, Status, Task, Work, WorkerId},
+    model::{
+        ErrorCode, Event, Failure, ParkReason, Parked, Priority, Spec, Status, Task, Work, WorkerId,
+    },
     store::{Commit, Extension, Idempotency, Lookup, Store, Verdict, record},
 };
 
@@ -254,6 +256,48 @@ async fn a_full_server_refuses_new_work_and_finishes_what_it_has() {
         .await
         .unwrap();
     assert_eq!(verdicts, [Verdict::Applied; 10]);
+}
+
+async fn keys(server: &RedisServer, pattern: &str) -> Vec<Vec<u8>> {
+    let mut connection = server.connect().await.unwrap();
+    let mut ask = ::redis::cmd("KEYS");
+    ask.arg(pattern).query_async(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_waits_in_a_parked_batch_goes_when_the_batch_has_gone() {
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    submit(&store, 0, 3).await;
+    let task = store.acquire(WORKER, 1, LEASE).await.unwrap().tasks;
+    let parked = Parked {
+        reason: ParkReason::QuotaExhausted,
+        message: "top up".into(),
+        time: store.now(),
+    };
+    let event = Event::Parked {
+        failure: Failure::new(ErrorCode::QuotaExhausted, "no money"),
+        parked: parked.clone(),
+    };
+    let commit = Commit {
+        park: Some(parked),
+        ..moved(task[0].clone(), event)
+    };
+    assert_eq!(
+        store.commit(vec![commit]).await.unwrap(),
+        [Verdict::Applied]
+    );
+    assert_eq!(keys(&server, "*:q:*").await.len(), 1);
+    assert_eq!(keys(&server, "*:r:*").await.len(), 0);
+    store.sweep().await.unwrap();
+    assert_eq!(keys(&server, "*:q:*").await.len(), 1);
+    // As when its time is over.
+    let mut connection = server.connect().await.unwrap();
+    let batch = keys(&server, "*:b:*").await;
+    let mut delete = ::redis::cmd("DEL");
+    delete.arg(batch).exec_async(&mut connection).await.unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(keys(&server, "*:q:*").await.len(), 0);
 }
 
 /// Microseconds that the server has spent in scripts.

@@ -1,6 +1,7 @@
 //! A store in memory, written straight from the contract and as plainly as possible: what every other store is
 //! compared with, and what a test uses that is about something else.
 
+mod queue;
 mod state;
 
 use std::{
@@ -174,7 +175,7 @@ impl Store for ModelStore {
             }
             Ok(Acquired {
                 tasks,
-                more: state.has_next(now),
+                more: state.queue.has_next(),
                 next_due: state.delayed.first().map(|(due, _)| *due),
             })
         })
@@ -183,12 +184,12 @@ impl Store for ModelStore {
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
         self.run(|state, now| {
             // Those given back go to the head in one piece, so that they keep their order.
-            let mut heads = Vec::new();
+            let mut comers = Vec::new();
             let verdicts = commits
                 .into_iter()
-                .map(|commit| state.commit(commit, now, &mut heads))
+                .map(|commit| state.commit(commit, now, &mut comers))
                 .collect();
-            state.put_back(&heads);
+            state.queue.join(&comers);
             Ok(verdicts)
         })
     }

@@ -89,7 +89,7 @@ fn a_delayed_task_waits_and_then_joins_the_tail() {
 }
 
 #[test]
-fn a_parked_batch_waits_and_comes_back_to_the_head_in_order() {
+fn a_parked_batch_waits_and_then_has_the_next_turn() {
     let ids = ids(5);
     let mut index = Index::default();
     let other = live(batch(2), Priority::Normal, NOW);
@@ -102,7 +102,7 @@ fn a_parked_batch_waits_and_comes_back_to_the_head_in_order() {
     queued(&mut index, ids[4], Priority::Normal);
     let stats = index.stats();
     assert_eq!((stats.ready, stats.delayed, stats.parked), (1, 0, 4));
-    index.resume(batch(1), NOW);
+    index.resume(batch(1));
     let stats = index.stats();
     assert_eq!((stats.ready, stats.delayed, stats.parked), (4, 1, 0));
     assert_eq!(drain(&mut index), [ids[1], ids[2], ids[4], ids[0]]);
@@ -141,6 +141,45 @@ fn a_lease_runs_out_unless_it_is_extended() {
 }
 
 #[test]
+fn ten_thousand_batches_of_one_task_start_in_order() {
+    let ids = ids(10_000);
+    let mut index = Index::default();
+    for (number, id) in (0..).zip(&ids) {
+        let live = live(batch(number), Priority::Normal, NOW);
+        index.queue(*id, live, Seat::Tail, NOW);
+    }
+    assert_eq!(drain(&mut index), ids);
+}
+
+#[test]
+fn a_batch_of_which_nothing_is_queued_costs_nothing() {
+    let ids = ids(6);
+    let mut index = Index::default();
+    queued(&mut index, ids[0], Priority::High);
+    queued(&mut index, ids[1], Priority::Normal);
+    let late = live(batch(1), Priority::Normal, LATER);
+    index.queue(ids[2], late, Seat::Tail, NOW);
+    queued(&mut index, ids[3], Priority::Low);
+    for id in &ids[..2] {
+        assert_eq!(index.take(NOW), Some(*id));
+        index.hold(*id, fence(), LATER);
+    }
+    index.promote(LATER);
+    index.remove(ids[2]);
+    index.remove(ids[3]);
+    assert_eq!(index.take(NOW), None);
+    assert!(index.lines.is_empty() && !index.has_ready());
+    index.park(batch(1));
+    queued(&mut index, ids[4], Priority::Normal);
+    index.remove(ids[4]);
+    index.forget(batch(1));
+    assert!(index.lines.is_empty() && index.parked.is_empty());
+    queued(&mut index, ids[5], Priority::Normal);
+    assert_eq!(index.take(NOW), Some(ids[5]));
+}
+
+#[test]
 fn an_entry_is_small() {
     assert!(size_of::<(TaskId, Live)>() <= 120);
+    assert!(size_of::<(BatchId, Line)>() <= 128);
 }

@@ -1,4 +1,4 @@
--- Hands tasks to a worker: by priority, then in order; every AGING-th start is the least urgent one's.
+-- Hands tasks to a worker: by priority, every AGING-th start the least urgent one's; within a priority batches take turns.
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
@@ -28,30 +28,33 @@ if claim and string.sub(claim, 1, #request) == request then
   return again(string.sub(claim, #request + 1))
 end
 
--- Tasks that have become due go to the tail of their list first.
+-- Tasks that have become due go to the tail of their batch's list first.
 local function promote()
   local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, PROMOTE_MAX)
   if #due == 0 then return end
   redis.call('ZREM', DELAYED, unpack(due))
   for _, id in ipairs(due) do
-    local priority = string.byte(redis.call('GETRANGE', TASK .. id, PRIORITY_AT, PRIORITY_AT))
-    if priority then redis.call('RPUSH', READY .. priority, id) end
+    local part = redis.call('GETRANGE', TASK .. id, PRIORITY_AT, BATCH_AT + ID_LEN - 1)
+    if #part == BATCH_AT + ID_LEN - PRIORITY_AT then
+      local priority, batch = string.byte(part), string.sub(part, -ID_LEN)
+      if redis.call('RPUSH', READY .. priority .. batch, id) == 1 then join('RPUSH', priority, batch) end
+    end
   end
 end
 promote()
 
-local queues = { READY .. HIGH, READY .. NORMAL, READY .. LOW }
-local lengths = {}
-for i, queue in ipairs(queues) do lengths[i] = redis.call('LLEN', queue) end
+-- Of each priority, urgent first, how many batches take turns.
+local priorities, lengths = { HIGH, NORMAL, LOW }, {}
+for i, priority in ipairs(priorities) do lengths[i] = redis.call('LLEN', TURNS .. priority) end
 local state = redis.call('HMGET', META, 'picks', 'epoch')
 local picks, epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
 local reply, timers, moved, claimed = { now, 0, '', '', epoch }, {}, {}, {}
 local batches, seen = {}, {}
-local started, bytes = 0, 0
+local started, looked, bytes = 0, 0, 0
 -- Written once: a script's numbers cost it time to write.
 local expiry = string.format('%.0f', now + lease)
 
--- The list to take from next, and how many.
+-- The priority to take from next, and how many.
 local function choose()
   local urgent, least
   for i = 1, 3 do
@@ -68,67 +71,181 @@ local function choose()
   return urgent, want
 end
 
+-- What this call starts of a batch.
 local function batch_of(id)
   local batch = batches[id]
   if not batch then
-    batch = { log = {}, held = redis.call('HEXISTS', BATCH .. id, 'parked') == 1 and {} }
+    batch = { log = {} }
     batches[id] = batch
     seen[#seen + 1] = id
   end
   return batch
 end
 
--- Starts one task. Does nothing when its turn is over: gone, moved on, past its deadline, or held back.
-local function start(id, key, record)
+-- How many tasks of a batch are queued by now.
+local function queued(id)
+  local batch = batch_of(id)
+  batch.queued = batch.queued or tonumber(redis.call('HGET', BATCH .. id, 'q') or 0)
+  return batch.queued - #batch.log
+end
+
+-- Starts one task, unless it is gone, has moved on, or is past its deadline.
+local function start(turn, id, key, record)
   if not record or #record < RECORD_MIN then return end
-  local revision, status, progress, format, priority, attempt, _, deadline, batch_id =
-    struct.unpack('>I8BBBBI4xxxxi8i8c16', record, 5)
+  local revision, status, progress, format, priority, attempt, _, deadline =
+    struct.unpack('>I8BBBBI4xxxxi8i8', record, 5)
   if status ~= QUEUED or deadline <= now then return end
-  local batch = batch_of(batch_id)
-  if batch.held then
-    batch.held[#batch.held + 1] = id
-    return
-  end
   revision, attempt = revision + 1, attempt + 1
   local at = math.max(now, (struct.unpack('>i8', record, #record - TRANSITION_LEN + 1)))
   redis.call('SETRANGE', key, '0',
     struct.pack('>I4I8BBBBI4I4', epoch, revision, PROCESSING, progress, format, priority, attempt, 0))
   redis.call('APPEND', key,
     struct.pack('>i8c8BBI2I4', at, worker, PROCESSING, ACQUIRED, 0, attempt))
-  local tail = struct.pack('>I4B', revision, PROCESSING)
-  claimed[#claimed + 1] = id
-  started, picks, bytes = started + 1, picks + 1, bytes + #record
-  batch.log[#batch.log + 1] = id .. tail .. '\0\0\0'
-  moved[started] = id .. batch_id .. tail
-  timers[2 * started - 1], timers[2 * started] = expiry, id
   if deadline < now + lease then redis.call('ZADD', DEADLINES, deadline, id) end
-  reply[#reply + 1] = id
-  reply[#reply + 1] = record
+  local tail = struct.pack('>I4B', revision, PROCESSING)
+  turn.log[#turn.log + 1] = id .. tail .. '\0\0\0'
+  started, picks, bytes = started + 1, picks + 1, bytes + #record
+  timers[2 * started - 1], timers[2 * started] = expiry, id
+  local place = 3 * turn.started
+  turn[place + 1], turn[place + 2], turn[place + 3] = id, record, id .. turn.id .. tail
+  turn.started = turn.started + 1
 end
 
-local looked = 0
-while started < max and looked < max + LOOK_MAX and bytes < REPLY_MAX do
-  local queue, want = choose()
-  if not queue then break end
-  local ids = redis.call('LPOP', queues[queue], want)
-  lengths[queue] = lengths[queue] - want
-  if ids then
-    looked = looked + #ids
-    local keys = {}
-    for i, id in ipairs(ids) do keys[i] = TASK .. id end
-    local records = redis.call('MGET', unpack(keys))
-    for i, id in ipairs(ids) do start(id, keys[i], records[i]) end
+-- Takes ids off a turn's list: fewer than asked for are all.
+local function pop(turn, count)
+  local ids = redis.call('LPOP', turn.list, count) or {}
+  turn.drained = #ids < count
+  looked = looked + math.max(1, #ids)
+  return ids
+end
+
+-- Starts those of `ids` from `first` to `last` that the turn has a share for; the others go back.
+local function run(turn, ids, keys, records, first, last)
+  last = last or #ids
+  for at = first or 1, last do
+    if turn.started == turn.share or started == max then
+      for back = last, at, -1 do redis.call('LPUSH', turn.list, ids[back]) end
+      turn.drained = false
+      return
+    end
+    start(turn, ids[at], keys[at], records[at])
   end
 end
 
+-- The records of tasks, with their keys.
+local function read(ids)
+  local keys = {}
+  for i, id in ipairs(ids) do keys[i] = TASK .. id end
+  return keys, #keys > 0 and redis.call('MGET', unpack(keys)) or {}
+end
+
+-- How many rounds of one task a turn these batches have before them for certain; nil when that saves nothing.
+local function whole_rounds(ids, want)
+  if #ids == 1 then return want end
+  local rounds = math.floor(want / #ids)
+  for _, id in ipairs(ids) do
+    if rounds < 2 then return nil end
+    rounds = math.min(rounds, queued(id) - LAST_TURN)
+  end
+  return rounds > 1 and rounds or nil
+end
+
+-- A batch's turn: `ask`, how many ids to look at first; `most`, how many of those may start; `share`, how many in all.
+local function turn_of(i, id, room, rounds)
+  local turn = { id = id, list = READY .. priorities[i] .. id, log = batch_of(id).log, started = 0 }
+  local left = not rounds and queued(id)
+  local count = rounds or 1
+  if left and left <= LAST_TURN then
+    turn.goes_on = true
+    count = math.max(math.min(left, room), 0)
+  end
+  turn.ask, turn.most, turn.share = count, count, count
+  if turn.goes_on and count < room then
+    -- One more than there are: fewer come, which says that none are left.
+    turn.ask, turn.share = count + 1, room
+  end
+  return turn
+end
+
+-- The next turns, in order, and the ids that they look at first.
+local function next_turns(i, batch_ids, want, rounds)
+  local turns, ids, room = {}, {}, want
+  for _, id in ipairs(batch_ids) do
+    if room <= 0 then break end
+    local turn = turn_of(i, id, room, rounds)
+    local popped = pop(turn, turn.ask)
+    turn.first, turn.last = #ids + 1, #ids + #popped
+    for at, task in ipairs(popped) do ids[turn.first + at - 1] = task end
+    room = room - math.min(#popped, turn.most)
+    turns[#turns + 1] = turn
+  end
+  return turns, ids
+end
+
+-- Puts what the turns have started into the reply, in the order of their rounds.
+local function tell(turns, rounds)
+  for round = 1, rounds or 1 do
+    for _, turn in ipairs(turns) do
+      for at = round, rounds and math.min(round, turn.started) or turn.started do
+        local id = turn[3 * at - 2]
+        reply[#reply + 1] = id
+        reply[#reply + 1] = turn[3 * at - 1]
+        claimed[#claimed + 1] = id
+        moved[#moved + 1] = turn[3 * at]
+      end
+    end
+  end
+end
+
+-- Sends those that had their turns behind the others, without those that have nothing left.
+local function rotate(i, turns)
+  local key, kept, served = TURNS .. priorities[i], {}, #turns
+  local left = lengths[i]
+  for at, turn in ipairs(turns) do
+    if turn.drained or redis.call('EXISTS', turn.list) == 0 then
+      left = left - 1
+    elseif turn.goes_on and at == #turns then
+      served = served - 1
+    else
+      kept[#kept + 1] = turn.id
+    end
+  end
+  -- Whole rounds leave the order as it is.
+  if left == lengths[i] and (served == 0 or served == left) then return end
+  lengths[i] = left
+  redis.call('LTRIM', key, served, -1)
+  spread('RPUSH', key, kept)
+end
+
+-- Starts up to `want` tasks of a priority: one a turn, or, where few are left, all.
+local function take_turns(i, want)
+  local ids = redis.call('LRANGE', TURNS .. priorities[i], 0, math.min(lengths[i], want) - 1)
+  local rounds = lengths[i] <= want and whole_rounds(ids, want) or nil
+  local turns, popped = next_turns(i, ids, want, rounds)
+  local keys, records = read(popped)
+  for _, turn in ipairs(turns) do
+    run(turn, popped, keys, records, turn.first, turn.last)
+    while turn.started < turn.share and not turn.drained and started < max and looked < max + LOOK_MAX do
+      local others = pop(turn, POP_MAX)
+      run(turn, others, read(others))
+    end
+  end
+  tell(turns, rounds)
+  rotate(i, turns)
+end
+
+while started < max and looked < max + LOOK_MAX and bytes < REPLY_MAX do
+  local i, want = choose()
+  if not i then break end
+  take_turns(i, want)
+end
+
 for _, id in ipairs(seen) do
-  local batch = batches[id]
-  if batch.held then
-    spread('RPUSH', HELD .. id, batch.held)
-  else
-    redis.call('HINCRBY', BATCH .. id, 'q', -#batch.log)
-    redis.call('HINCRBY', BATCH .. id, 'p', #batch.log)
-    redis.call('APPEND', LOG .. id, table.concat(batch.log))
+  local log = batches[id].log
+  if #log > 0 then
+    redis.call('HINCRBY', BATCH .. id, 'q', -#log)
+    redis.call('HINCRBY', BATCH .. id, 'p', #log)
+    redis.call('APPEND', LOG .. id, table.concat(log))
   end
 end
 if started > 0 then

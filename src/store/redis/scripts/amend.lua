@@ -7,30 +7,13 @@
 local id, what = ARGV[1], ARGV[2]
 local batch = BATCH .. id
 
--- Held-back tasks go to the head of their lists, in their order, or wait until they are due.
-local function unhold()
-  local now, lists = clock(), {}
-  local ids = redis.call('LRANGE', HELD .. id, 0, -1)
-  for i = #ids, 1, -1 do
-    local record = redis.call('GETRANGE', TASK .. ids[i], 0, HEAD_LEN - 1)
-    if #record == HEAD_LEN and string.byte(record, STATUS_AT + 1) == QUEUED then
-      local due, priority = struct.unpack('>i8', record, DUE_AT + 1), string.byte(record, PRIORITY_AT + 1)
-      if due > now then
-        redis.call('ZADD', DELAYED, due, ids[i])
-      else
-        lists[priority] = lists[priority] or {}
-        table.insert(lists[priority], ids[i])
-      end
-    end
-  end
-  for priority, list in pairs(lists) do spread('LPUSH', READY .. priority, list) end
-  redis.call('DEL', HELD .. id)
-end
-
+-- What is ready takes the next turn.
 local function resume()
   if redis.call('HDEL', batch, 'parked') == 0 then return false end
   redis.call('SREM', PARKED, id)
-  unhold()
+  for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
+    if redis.call('EXISTS', READY .. priority .. id) == 1 then redis.call('LPUSH', TURNS .. priority, id) end
+  end
   return true
 end
 

@@ -8,15 +8,19 @@ local now = clock()
 local verdicts, moved = {}, {}
 local batches, seen, parked = {}, {}, {}
 local done, undelayed, unleased, timers = {}, {}, {}, {}
-local lists, queued, processing, freed = {}, 0, 0, 0
+local lists, named, queued, processing, freed = {}, {}, 0, 0, 0
 
-local function add(lists, name, id)
+-- Notes that a task goes to the head (`LPUSH`) or the tail of its batch's list.
+local function add(command, priority, batch, id)
+  local name = priority .. batch
   local list = lists[name]
   if not list then
-    list = {}
+    list = { priority = priority, batch = batch, first = command, LPUSH = {}, RPUSH = {} }
     lists[name] = list
+    named[#named + 1] = list
   end
-  list[#list + 1] = id
+  local part = list[command]
+  part[#part + 1] = id
 end
 
 -- Sums by batch: 1-5 counts by status, 6-9 usage, 10 last end, 11 last expiry.
@@ -32,20 +36,21 @@ end
 
 local function place(id, where, priority, due, batch)
   if where == PLACE_HEAD then
-    add(lists, 'LPUSH' .. priority, id)
-  elseif where == PLACE_HELD then
-    redis.call('RPUSH', HELD .. batch, id)
+    add('LPUSH', priority, batch, id)
   elseif due > now then
     redis.call('ZADD', DELAYED, due, id)
   else
-    add(lists, 'RPUSH' .. priority, id)
+    add('RPUSH', priority, batch, id)
   end
 end
 
 local function park(batch, why)
-  if why ~= '' and redis.call('HSETNX', BATCH .. batch, 'parked', why) == 1 then
-    redis.call('SADD', PARKED, batch)
-    parked[#parked + 1] = batch
+  if why == '' or redis.call('HSETNX', BATCH .. batch, 'parked', why) == 0 then return end
+  redis.call('SADD', PARKED, batch)
+  parked[#parked + 1] = batch
+  for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
+    -- From the end: it has just had a turn.
+    if redis.call('EXISTS', READY .. priority .. batch) == 1 then redis.call('LREM', TURNS .. priority, -1, batch) end
   end
 end
 
@@ -106,6 +111,14 @@ local function reversed(list)
   return other
 end
 
+-- Puts tasks that come back on their lists. Answers how their batch has to join, if it has to: as its first one came back.
+local function queue(list)
+  local key, heads, tails = READY .. list.priority .. list.batch, list.LPUSH, list.RPUSH
+  local length = spread('RPUSH', key, tails)
+  length = spread('LPUSH', key, reversed(heads)) or length
+  return length == #heads + #tails and list.first
+end
+
 local function settle(id, sums)
   local key = BATCH .. id
   local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'keep', 'open')
@@ -122,10 +135,16 @@ spread('ZREM', TIMER, done)
 spread('ZREM', DELAYED, undelayed)
 spread('ZREM', DEADLINES, unleased)
 spread('ZADD', TIMER, timers)
-for name, ids in pairs(lists) do
-  local command = string.sub(name, 1, 5)
-  spread(command, READY .. string.sub(name, 6), command == 'LPUSH' and reversed(ids) or ids)
+local heads = {}
+for _, list in ipairs(named) do
+  local command = queue(list)
+  if command == 'LPUSH' then
+    heads[#heads + 1] = list
+  elseif command then
+    join(command, list.priority, list.batch)
+  end
 end
+for _, list in ipairs(reversed(heads)) do join('LPUSH', list.priority, list.batch) end
 for _, id in ipairs(seen) do
   local sums = batches[id]
   settle(id, sums)

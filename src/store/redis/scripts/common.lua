@@ -13,12 +13,19 @@ local function fits(fence, head)
   return struct.unpack('>I4', head) < struct.unpack('>I4', fence)
 end
 
--- One command over a list, or the part from `first` to `last`, that may be too long for one call.
+-- One command over a list, or the part from `first` to `last`, that may be too long for one call. Answers the last reply.
 local function spread(command, key, list, first, last)
+  local reply
   last = last or #list
   for from = first or 1, last, CHUNK do
-    redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, last)))
+    reply = redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, last)))
   end
+  return reply
+end
+
+-- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first; a parked one has no turn.
+local function join(command, priority, batch)
+  if redis.call('HEXISTS', BATCH .. batch, 'parked') == 0 then redis.call(command, TURNS .. priority, batch) end
 end
 
 -- A part of an announcement; its layout is that of message.rs.
@@ -40,6 +47,5 @@ local function retire(batch, keep)
   redis.call('PEXPIREAT', BATCH .. batch, at)
   redis.call('PEXPIREAT', LOG .. batch, at)
   redis.call('PEXPIREAT', CALLS .. batch, at)
-  redis.call('DEL', HELD .. batch)
 end
 

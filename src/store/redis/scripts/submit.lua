@@ -29,7 +29,7 @@ local owner = redis.call('GETRANGE', TASK .. first, BATCH_AT, BATCH_AT + 15)
 if owner == batch or redis.call('EXISTS', TOMBSTONE .. first) == 1 then return { now, 0, 'ok', made } end
 if owner ~= '' then return { now, 0, 'taken' } end
 
-local known = redis.call('HMGET', BATCH .. batch, 'open')
+local known = redis.call('HMGET', BATCH .. batch, 'open', 'parked')
 if expected == 'new' then
   if known[1] then return { now, 0, 'taken' } end
 else
@@ -57,17 +57,21 @@ for start = from, to, CHUNK do
 end
 from, to = next_section()
 spread('ZADD', TIMER, ARGV, from, to)
-for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
-  from, to = next_section()
-  spread('RPUSH', READY .. priority, ARGV, from, to)
+
+-- Puts ids, which stand in ARGV, on the batch's list.
+local function queue(priority, first, last)
+  local length = spread('RPUSH', READY .. priority .. batch, ARGV, first, last)
+  if length == last - first + 1 and not known[2] then redis.call('RPUSH', TURNS .. priority, batch) end
 end
+
+for _, priority in ipairs({ HIGH, NORMAL, LOW }) do queue(priority, next_section()) end
 from, to = next_section()
 for i = from, to, 3 do
   local due, id = tonumber(ARGV[i]), ARGV[i + 2]
   if due > now then
     redis.call('ZADD', DELAYED, due, id)
   else
-    redis.call('RPUSH', READY .. ARGV[i + 1], id)
+    queue(ARGV[i + 1], i + 2, i + 2)
   end
 end
 

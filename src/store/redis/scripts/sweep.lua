@@ -7,8 +7,13 @@
 local ids = redis.call('ZRANGE', BATCHES, ARGV[1], ARGV[1] + ARGV[2] - 1)
 local gone = {}
 for _, id in ipairs(ids) do
-  if redis.call('EXISTS', BATCH .. id) == 0 then gone[#gone + 1] = id end
+  if redis.call('EXISTS', BATCH .. id) == 0 then
+    gone[#gone + 1] = id
+    -- A turn clears the lists of other batches.
+    if redis.call('SREM', PARKED, id) == 1 then
+      redis.call('DEL', READY .. HIGH .. id, READY .. NORMAL .. id, READY .. LOW .. id)
+    end
+  end
 end
 spread('ZREM', BATCHES, gone)
-spread('SREM', PARKED, gone)
 return { #ids, #gone }

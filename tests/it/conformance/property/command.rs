@@ -121,15 +121,15 @@ fn lease() -> impl Strategy<Value = Span> {
     prop_oneof![span(), Just(Span(5))]
 }
 
-fn draft() -> impl Strategy<Value = Draft> {
-    let task = (
+fn task() -> impl Strategy<Value = TaskDraft> {
+    let parts = (
         1_usize..30,
         select(&Priority::URGENT_FIRST[..]),
         option::weighted(0.2, span()),
         option::weighted(0.2, span()),
         option::weighted(0.4, span()),
     );
-    let task = task.prop_map(
+    parts.prop_map(
         |(words, priority, not_before, deadline, retention)| TaskDraft {
             words,
             priority,
@@ -137,9 +137,14 @@ fn draft() -> impl Strategy<Value = Draft> {
             deadline,
             retention,
         },
-    );
+    )
+}
+
+fn draft() -> impl Strategy<Value = Draft> {
     let key = option::weighted(0.3, (0_u8..3, 0_u8..2));
-    (vec(task, 1..12), any_of::<bool>(), key).prop_map(|(tasks, keep_open, key)| Draft {
+    // Sometimes more than a batch starts in one turn.
+    let tasks = prop_oneof![3 => vec(task(), 1..12), 1 => vec(task(), 12..40)];
+    (tasks, any_of::<bool>(), key).prop_map(|(tasks, keep_open, key)| Draft {
         tasks,
         keep_open,
         key,
@@ -174,7 +179,7 @@ pub(super) fn any() -> impl Strategy<Value = Command> {
         4 => draft().prop_map(Command::Submit),
         2 => (index(), any_of::<bool>(), draft())
             .prop_map(|(batch, is_retry, draft)| Command::Append { batch, is_retry, draft }),
-        8 => (0_usize..20, lease()).prop_map(|(max, lease)| Command::Acquire { max, lease }),
+        8 => (0_usize..40, lease()).prop_map(|(max, lease)| Command::Acquire { max, lease }),
         8 => vec(step(), 1..6).prop_map(Command::Commit),
         3 => (vec((index(), proptest::bool::weighted(0.2), 0_u8..=100), 1..4), lease())
             .prop_map(|(tasks, lease)| Command::Renew { tasks, lease }),
@@ -213,12 +218,7 @@ impl World {
     }
 
     /// The call that a command stands for here and now; none when it is no call.
-    pub(super) fn resolve(
-        &mut self,
-        command: &Command,
-        now: Timestamp,
-        is_ordered: bool,
-    ) -> Option<Call> {
+    pub(super) fn resolve(&mut self, command: &Command, now: Timestamp) -> Option<Call> {
         Some(match command {
             Command::Submit(draft) => {
                 let batch = BatchId::new(now, self.partition, self.draw());
@@ -237,8 +237,7 @@ impl World {
                 Call::Submit(self.submission(*batch.get(&self.batches), append, draft, now))
             }
             Command::Acquire { max, lease } => Call::Acquire {
-                // Which of the tasks are taken shows their order; where order is open, all are taken.
-                max: if is_ordered { *max } else { 1_000 },
+                max: *max,
                 lease: self.pace.of(*lease),
             },
             Command::Commit(steps) => Call::Commit(

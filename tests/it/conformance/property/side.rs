@@ -36,13 +36,6 @@ pub(super) enum Call {
     Repeat,
 }
 
-impl Call {
-    /// Whether a batch may be parked by it.
-    pub(super) fn parks(&self) -> bool {
-        matches!(self, Call::Commit(steps, _) if steps.iter().any(|step| step.2 == Kind::Park))
-    }
-}
-
 /// A call as it goes to one store, with that store's own times.
 #[derive(Clone, Debug)]
 enum Request {

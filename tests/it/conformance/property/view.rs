@@ -64,7 +64,7 @@ impl Side {
 
 impl View {
     /// Without what may differ.
-    pub(super) fn plain(mut self, is_timed: bool, is_ordered: bool) -> View {
+    pub(super) fn plain(mut self, is_timed: bool) -> View {
         for lookup in &mut self.tasks {
             if let Lookup::Found(task) = lookup {
                 plain_task(task, is_timed);
@@ -75,10 +75,6 @@ impl View {
             .for_each(|task| plain_task(task, is_timed));
         for log in self.logs.iter_mut().flatten() {
             plain_batch(&mut log.batch, is_timed);
-            if !is_ordered {
-                log.entries
-                    .sort_by_key(|entry| (entry.task, entry.revision));
-            }
         }
         self.batches
             .iter_mut()
@@ -93,14 +89,9 @@ impl View {
 }
 
 /// A reply without what may differ.
-pub(super) fn plain_reply(mut reply: Reply, is_timed: bool, is_ordered: bool) -> Reply {
+pub(super) fn plain_reply(mut reply: Reply, is_timed: bool) -> Reply {
     match &mut reply {
-        Reply::Acquired(tasks) => {
-            tasks.iter_mut().for_each(|task| plain_task(task, is_timed));
-            if !is_ordered {
-                tasks.sort_by_key(|task| task.id);
-            }
-        }
+        Reply::Acquired(tasks) => tasks.iter_mut().for_each(|task| plain_task(task, is_timed)),
         Reply::Amended(Some(batch)) => plain_batch(batch, is_timed),
         _ => {}
     }

@@ -26,6 +26,7 @@ pub(super) async fn assert_consistent(server: &RedisServer, partition: u16) -> u
         assert_eq!(stored, count(status).to_string(), "count of {status:?}");
     }
     shelf.assert_places(&tasks).await;
+    shelf.assert_turns().await;
     shelf.assert_batches(&tasks).await;
     tasks.len()
 }
@@ -77,6 +78,21 @@ impl Shelf {
             "queue"
         );
         assert_eq!(sorted(timed), ids(tasks.values().filter(is_open)), "timers");
+    }
+
+    /// The batches that take turns are those with a list, each once, but for those that are parked.
+    async fn assert_turns(&mut self) {
+        let parked: Vec<Vec<u8>> = self.ask("SMEMBERS", b"pb", &[]).await;
+        let listed = self.names("q:").await.into_iter();
+        let mut taking = Vec::new();
+        for priority in ["1", "2", "3"] {
+            let key = format!("r:{priority}");
+            let batches: Vec<Vec<u8>> = self.ask("LRANGE", key.as_bytes(), &["0", "-1"]).await;
+            let names = batches.into_iter();
+            taking.extend(names.map(|batch| [priority.as_bytes(), &batch].concat()));
+        }
+        let listed = listed.filter(|name| !parked.iter().any(|batch| *batch == name[1..]));
+        assert_eq!(sorted(taking), sorted(listed.collect()), "turns");
     }
 
     /// A batch's counters are those of its tasks, and its log ends with what each has come to.

@@ -1,22 +1,25 @@
 //! What the model keeps, and the steps on it. An instant is reached when the clock shows it or more.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, Cause, Event, Status, Task, TaskId, WorkerId},
     store::{
-        AGING_INTERVAL, Accepted, Amendment, Append, Capacity, Commit, Cursor, Durability, Error,
-        Extension, Guard, IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, OUTPUT_MAX, Renewal,
-        Submission, TOMBSTONE_RETENTION, Verdict,
+        Accepted, Amendment, Append, Capacity, Commit, Cursor, Durability, Error, Extension, Guard,
+        IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, OUTPUT_MAX, Renewal, Submission,
+        TOMBSTONE_RETENTION, Verdict,
     },
 };
 
-use super::Kept;
+use super::{
+    Kept,
+    queue::{Comer, Queue},
+};
 
 /// Everything, and what has not been announced yet.
 #[derive(Clone, Debug, Default)]
@@ -31,10 +34,9 @@ pub(super) struct State {
     pub(super) amended: Vec<BatchId>,
     /// Of running attempts: the revision they began with, and the text.
     pub(super) outputs: BTreeMap<TaskId, (u64, String)>,
-    /// Tasks that are due, those of parked batches included; those are passed over where they stand.
-    queues: BTreeMap<Priority, VecDeque<TaskId>>,
+    /// Tasks that are due.
+    pub(super) queue: Queue,
     keys: BTreeMap<String, Used>,
-    starts: u64,
 }
 
 /// A batch, its tasks in order of submission, and its log.
@@ -102,12 +104,14 @@ impl State {
                 },
             );
         }
+        let mut comers = Vec::new();
         for (id, spec) in ids.iter().zip(submission.specs) {
             let task = Task::new(id, batch_id, Arc::clone(&spec), self.epoch);
             self.group(batch_id).members.push(id);
-            self.enqueue(&task, now);
+            self.wait(&task, now, &mut comers);
             self.record(None, task, now);
         }
+        self.queue.join(&comers);
         Ok(accepted)
     }
 
@@ -157,19 +161,11 @@ impl State {
     }
 
     /// Puts a queued task where it waits: apart until it is due, else behind the others.
-    fn enqueue(&mut self, task: &Task, now: Timestamp) {
+    fn wait(&mut self, task: &Task, now: Timestamp, comers: &mut Vec<Comer>) {
         if task.due > now {
             self.delayed.insert((task.due, task.id));
         } else {
-            self.queue(task.spec.priority).push_back(task.id);
-        }
-    }
-
-    /// Puts tasks at the head of their queues, the first of them first.
-    pub(super) fn put_back(&mut self, ids: &[TaskId]) {
-        for id in ids.iter().rev() {
-            let priority = self.tasks[id].task.spec.priority;
-            self.queue(priority).push_front(*id);
+            comers.push(Comer::new(task));
         }
     }
 
@@ -200,35 +196,19 @@ impl State {
     pub(super) fn promote(&mut self, now: Timestamp) {
         while let Some((due, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= now) {
             self.delayed.remove(&(due, id));
-            let priority = self.tasks[&id].task.spec.priority;
-            self.queue(priority).push_back(id);
+            self.queue.join(&[Comer::new(&self.tasks[&id].task)]);
         }
     }
 
     /// Takes the task that is to start next out of its queue.
     pub(super) fn take_next(&mut self, now: Timestamp) -> Option<TaskId> {
-        let mut order = Priority::URGENT_FIRST;
-        if (self.starts + 1).is_multiple_of(AGING_INTERVAL) {
-            order.reverse();
-        }
-        let (priority, place) = order
-            .into_iter()
-            .find_map(|priority| Some((priority, self.first_startable(priority, now)?)))?;
-        self.starts += 1;
-        self.queue(priority).remove(place)
-    }
-
-    /// Whether anything could start.
-    pub(super) fn has_next(&self, now: Timestamp) -> bool {
-        let mut priorities = Priority::URGENT_FIRST.into_iter();
-        priorities.any(|priority| self.first_startable(priority, now).is_some())
-    }
-
-    fn first_startable(&self, priority: Priority, now: Timestamp) -> Option<usize> {
-        self.queues.get(&priority)?.iter().position(|id| {
-            let task = &self.tasks[id].task;
-            task.spec.deadline > now && !self.is_parked(task.batch_id)
-        })
+        let (tasks, batches) = (&self.tasks, &self.batches);
+        let can_start = |id: &TaskId| {
+            let task = tasks.get(id).map(|kept| &kept.task);
+            task.is_some_and(|it| it.status() == Status::Queued && it.spec.deadline > now)
+        };
+        let queued = |id: &BatchId| batches.get(id).map_or(0, |it| it.batch.counts.queued);
+        self.queue.take(can_start, queued)
     }
 
     /// Hands a task to a worker.
@@ -246,12 +226,12 @@ impl State {
         task
     }
 
-    /// Writes one task if nothing came between. Those that belong at the head are left in `heads`.
+    /// Writes one task if nothing came between. Those that are ready again are left in `comers`.
     pub(super) fn commit(
         &mut self,
         commit: Commit,
         now: Timestamp,
-        heads: &mut Vec<TaskId>,
+        comers: &mut Vec<Comer>,
     ) -> Verdict {
         let Commit {
             task,
@@ -270,27 +250,21 @@ impl State {
         if !fence.holds(stored.task.fence()) || is_guarded {
             return Verdict::Conflict;
         }
-        self.dequeue(&task.id);
-        heads.retain(|id| *id != task.id);
+        self.delayed.retain(|(_, waiting)| *waiting != task.id);
+        comers.retain(|comer| comer.id != task.id);
         match (task.status(), task.last().cause) {
-            (Status::Queued, Cause::Retried) => self.enqueue(&task, now),
-            (Status::Queued, _) => heads.push(task.id),
+            (Status::Queued, Cause::Retried) => self.wait(&task, now, comers),
+            (Status::Queued, _) => comers.push(Comer::given_back(&task)),
             _ => {}
         }
         let batch_id = task.batch_id;
         if let Some(parked) = park.filter(|_| !self.is_parked(batch_id)) {
             self.group(batch_id).batch.parked = Some(parked);
+            self.queue.park(batch_id);
             self.amended.push(batch_id);
         }
         self.record(Some(from), task, now);
         Verdict::Applied
-    }
-
-    fn dequeue(&mut self, id: &TaskId) {
-        for queue in self.queues.values_mut() {
-            queue.retain(|waiting| waiting != id);
-        }
-        self.delayed.retain(|(_, waiting)| waiting != id);
     }
 
     /// Extends one lease, if it is still held: nobody else has moved the task since.
@@ -352,11 +326,7 @@ impl State {
         }
         let batch = group.batch.clone();
         if has_changed && amendment == Amendment::Resume {
-            let is_own = |id: &TaskId| self.tasks[id].task.batch_id == batch.id;
-            let waiting: Vec<TaskId> = self.queues.values().flatten().copied().collect();
-            let own: Vec<TaskId> = waiting.into_iter().filter(is_own).collect();
-            own.iter().for_each(|id| self.dequeue(id));
-            self.put_back(&own);
+            self.queue.resume(id);
         }
         Some(batch)
     }
@@ -400,10 +370,6 @@ impl State {
         self.batches
             .get(&id)
             .is_some_and(|group| group.batch.parked.is_some())
-    }
-
-    fn queue(&mut self, priority: Priority) -> &mut VecDeque<TaskId> {
-        self.queues.entry(priority).or_default()
     }
 
     fn group(&mut self, id: BatchId) -> &mut Group {
