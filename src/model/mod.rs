@@ -3,6 +3,7 @@
 //! [`transition::TABLE`] is the whole state machine; [`Task::apply`] is the only way to move a task.
 
 pub mod batch;
+pub mod cache_key;
 pub mod failure;
 pub mod id;
 pub mod outcome;
@@ -13,6 +14,7 @@ pub mod task;
 pub mod transition;
 
 pub use batch::{Batch, Counts, ParkReason, Parked};
+pub use cache_key::CacheKey;
 pub use failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait};
 pub use id::{BatchId, IdRange, TaskId};
 pub use outcome::{Outcome, Usage};

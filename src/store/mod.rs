@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod change;
 pub mod embedded;
+pub mod lead;
 pub mod record;
 pub mod redis;
 
@@ -15,11 +16,14 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, Fence, IdRange, Parked, Spec, Status, Task, TaskId, WorkerId},
+    model::{
+        Batch, BatchId, CacheKey, Fence, IdRange, Parked, Spec, Status, Task, TaskId, WorkerId,
+    },
 };
 
 pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
+pub use lead::{Bid, Lead, Over};
 
 /// How long an idempotency key answers with what it first made.
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +51,10 @@ pub const AGING_INTERVAL: u64 = 16;
 /// 9. **Losing is never silent.** A store that finds less than it had acknowledged begins a new epoch, or refuses to
 ///    serve. Whatever is read carries the epoch as of the same instant: [`Task::epoch`], [`Log::epoch`]. Tasks that
 ///    were not lost keep their revisions, and the fences of their workers hold.
+/// 10. **One lead a key.** A bid wins where its key has no lead, where the lead is the one it may take the place of, and
+///     where the lead is the same task no further on. Of many bids at once one wins, and all are told the same lead. It is
+///     kept until [`Bid::until`] of the bid that made it, or until it is forgotten. Losing one costs a call and nothing
+///     else: the end of an epoch may take leads back.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store is.
@@ -99,6 +107,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Changes a batch as a whole. None when there is no such batch.
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error>;
+
+    /// Makes a task the lead of a key if its bid wins. Answers who is the lead now.
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error>;
+
+    /// Forgets the leads of keys. Answers how many there were.
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error>;
 
     /// Removes what is past its retention, a bounded amount a call. Answers how much it removed.
     async fn sweep(&self) -> Result<usize, Error>;

@@ -12,6 +12,7 @@ mod group;
 mod index;
 mod inspect;
 mod journal;
+mod lead;
 mod machine;
 mod manifest;
 mod open;
@@ -39,10 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{Clock, Timestamp},
-    model::{Batch, BatchId, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-        Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
+        Info, Lead, Listing, Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 
@@ -310,6 +311,15 @@ impl Store for EmbeddedStore {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.ask(move |machine| machine.amend(id, amendment)).await
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.ask(move |machine| machine.bid(&bid)).await
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        let keys = keys.to_vec();
+        self.ask(move |machine| machine.forget(&keys)).await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

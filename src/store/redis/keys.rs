@@ -17,6 +17,7 @@
 //! bs          zset    batch ids by create time
 //! pb          set     ids of parked batches
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
+//! l:<key>     string  the lead of a cache key: task id, u32 epoch, u64 revision; expires
 //! i:<key>     string  idempotency key: hash of the content, batch id, id range
 //! m           hash    schema, partitions, epoch, seq, picks, counts of queued (q) and processing (p), the bytes of
 //!                     input (w, weight) of both; the primary's reign and process (run), how far the partition was
@@ -40,6 +41,7 @@ const HELD: &str = "pk:";
 const BATCHES: &str = "bs";
 const PARKED: &str = "pb";
 const CLAIM: &str = "c:";
+const LEAD: &str = "l:";
 const IDEMPOTENCY: &str = "i:";
 const CHANNEL: &str = "ev";
 
@@ -126,6 +128,7 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("BATCHES", below(BATCHES)),
         ("PARKED", below(PARKED)),
         ("CLAIM", below(CLAIM)),
+        ("LEAD", below(LEAD)),
         ("IDEMPOTENCY", below(IDEMPOTENCY)),
         ("CHANNEL", below(CHANNEL)),
     ]

@@ -41,10 +41,12 @@ pub(super) enum Script {
     Stats,
     Epoch,
     Ready,
+    Bid,
+    Forget,
 }
 
 impl Script {
-    const ALL: [Script; 12] = [
+    const ALL: [Script; 14] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
@@ -57,6 +59,8 @@ impl Script {
         Script::Stats,
         Script::Epoch,
         Script::Ready,
+        Script::Bid,
+        Script::Forget,
     ];
 
     fn body(self) -> &'static str {
@@ -73,6 +77,8 @@ impl Script {
             Script::Stats => include_str!("scripts/stats.lua"),
             Script::Epoch => include_str!("scripts/epoch.lua"),
             Script::Ready => include_str!("scripts/ready.lua"),
+            Script::Bid => include_str!("scripts/bid.lua"),
+            Script::Forget => include_str!("scripts/forget.lua"),
         }
     }
 

@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Info, Listing, Log, Lookup,
-        Renewal, Stats, Store, Submission, Verdict,
+        Accepted, Acquired, Amendment, Bid, Change, Commit, Cursor, Error, Info, Lead, Listing,
+        Log, Lookup, Renewal, Stats, Store, Submission, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -150,6 +150,14 @@ impl Store for FaultyStore {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.wrote(self.inner.amend(id, amendment).await)
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.wrote(self.inner.bid(bid).await)
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        self.wrote(self.inner.forget(keys).await)
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidings::{
     clock::{Clock, Timestamp},
-    model::{Batch, BatchId, Status, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Status, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Info,
-        Listing, Log, Lookup, Note, Renewal, Stats, Store, Submission, TOMBSTONE_RETENTION,
-        Verdict,
+        Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
+        Info, Lead, Listing, Log, Lookup, Note, Renewal, Stats, Store, Submission,
+        TOMBSTONE_RETENTION, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -250,6 +250,14 @@ impl Store for ModelStore {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.run(|state, _| Ok(state.amend(id, amendment)))
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.run(|state, now| Ok(state.bid(bid, now)))
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        self.run(|state, now| Ok(state.forget(keys, now)))
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

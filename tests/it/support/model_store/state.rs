@@ -8,11 +8,11 @@ use std::{
 
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Cause, Event, Priority, Status, Task, TaskId, WorkerId},
     store::{
-        AGING_INTERVAL, Accepted, Amendment, Append, Capacity, Commit, Cursor, Durability, Error,
-        Guard, IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, Renewal, Submission,
-        TOMBSTONE_RETENTION, Verdict,
+        AGING_INTERVAL, Accepted, Amendment, Append, Bid, Capacity, Commit, Cursor, Durability,
+        Error, Guard, IDEMPOTENCY_WINDOW, Lead, Load, Lookup, Moved, Note, Over, Renewal,
+        Submission, TOMBSTONE_RETENTION, Verdict,
     },
 };
 
@@ -32,6 +32,8 @@ pub(super) struct State {
     /// Tasks that are due, those of parked batches included; those are passed over where they stand.
     queues: BTreeMap<Priority, VecDeque<TaskId>>,
     keys: BTreeMap<String, Used>,
+    /// Who leads for a key, and until when that is remembered.
+    leads: BTreeMap<CacheKey, (Lead, Timestamp)>,
     starts: u64,
 }
 
@@ -355,8 +357,34 @@ impl State {
         })
     }
 
+    /// Makes a task the lead of a key, unless somebody else is who may stay so.
+    pub(super) fn bid(&mut self, bid: Bid, now: Timestamp) -> Lead {
+        let present = self.leads.get(&bid.key).filter(|(_, until)| *until > now);
+        if let Some((present, _)) = present {
+            let is_same = present.task == bid.lead.task;
+            let may_go = match bid.over {
+                Over::Nobody => false,
+                Over::This(lead) => lead == *present,
+                Over::Anybody => true,
+            };
+            let follows = is_same && bid.lead.fence >= present.fence;
+            if !(may_go || follows) {
+                return *present;
+            }
+        }
+        self.leads.insert(bid.key, (bid.lead, bid.until));
+        bid.lead
+    }
+
+    /// Forgets leads.
+    pub(super) fn forget(&mut self, keys: &[CacheKey], now: Timestamp) -> usize {
+        let gone = keys.iter().filter_map(|key| self.leads.remove(key));
+        gone.filter(|(_, until)| *until > now).count()
+    }
+
     /// Forgets what is past its retention and what remembers it.
     pub(super) fn sweep(&mut self, now: Timestamp) -> usize {
+        self.leads.retain(|_, (_, until)| *until > now);
         let before = self.tasks.len() + self.batches.len() + self.keys.len();
         self.tasks
             .retain(|_, kept| kept.lookup(self.epoch, now) != Lookup::Missing);
