@@ -247,6 +247,7 @@ fn worker_config(config: &Config) -> worker::Config {
         concurrency: config.concurrency,
         lease: config.lease,
         grace: config.shutdown_grace,
+        cache_ttl: config.cache_ttl,
     }
 }
 

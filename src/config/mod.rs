@@ -64,6 +64,8 @@ pub struct Config {
     pub status_retention: Duration,
     /// How long a finished task and its result are kept.
     pub result_retention: Duration,
+    /// How old an answer may be that another task takes from the cache.
+    pub cache_ttl: Duration,
     /// How long a shutdown waits for running tasks.
     pub shutdown_grace: Duration,
     /// Whether gRPC reflection is served.
@@ -122,6 +124,9 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         value::duration(text, MIN_LEASE, MAX_PAUSE)
     });
     let retentions = retentions(layers, faults);
+    let cache_ttl = layers.read(&key::CACHE_TTL, faults, |text| {
+        value::duration(text, Duration::from_secs(1), MAX_RETENTION)
+    });
     let shutdown_grace = layers.read(&key::SHUTDOWN_GRACE, faults, |text| {
         value::duration(text, Duration::ZERO, MAX_PAUSE)
     });
@@ -144,6 +149,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         lease: lease?,
         status_retention,
         result_retention,
+        cache_ttl: cache_ttl?,
         shutdown_grace: shutdown_grace?,
         reflection: reflection?,
         limits: limits?,

@@ -34,6 +34,7 @@ impl Config {
             (key::LEASE.path, length(self.lease)),
             (key::STATUS_RETENTION.path, length(self.status_retention)),
             (key::RESULT_RETENTION.path, length(self.result_retention)),
+            (key::CACHE_TTL.path, length(self.cache_ttl)),
             (key::SHUTDOWN_GRACE.path, length(self.shutdown_grace)),
             (key::REFLECTION.path, self.reflection.to_string()),
         ]);

@@ -27,6 +27,53 @@ pub struct Outcome {
     /// The model refused to answer.
     #[n(7)]
     pub refused: bool,
+    /// Which part the cache took; none when it took none.
+    #[n(8)]
+    pub cached: Option<Cached>,
+}
+
+impl Outcome {
+    /// Whether it may answer other tasks too: a whole answer, and one that was given.
+    pub fn is_shareable(&self) -> bool {
+        !(self.truncated || self.filtered || self.refused)
+    }
+
+    /// The same answer for another task, which used nothing for it.
+    #[must_use]
+    pub fn shared(&self, cached: Cached) -> Outcome {
+        Outcome {
+            usage: Usage::default(),
+            cached: Some(cached),
+            ..self.clone()
+        }
+    }
+}
+
+/// Which part the cache took in an answer. The numbers are those of the wire and of stored records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Cached {
+    /// There was no answer yet; the upstream was called.
+    #[n(1)]
+    Miss = 1,
+    /// The answer was there.
+    #[n(2)]
+    Hit = 2,
+    /// It waited for the call of an equal task.
+    #[n(3)]
+    Coalesced = 3,
+}
+
+impl Cached {
+    /// The word used in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cached::Miss => "miss",
+            Cached::Hit => "hit",
+            Cached::Coalesced => "coalesced",
+        }
+    }
 }
 
 /// Tokens, as the upstream counted them; zero where it did not say.

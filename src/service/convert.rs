@@ -145,7 +145,7 @@ fn result(outcome: &Outcome) -> v1::TaskResult {
         finish_reason: outcome.finish_reason.clone(),
         usage: Some(usage(&outcome.usage)),
         truncated: outcome.truncated,
-        cache: v1::CacheOutcome::Unspecified as i32,
+        cache: outcome.cached.map_or(0, |cached| cached as i32),
         filtered: outcome.filtered,
         refused: outcome.refused,
     }

@@ -5,6 +5,7 @@
 //! `client` (loop) → `gate` (held back by a 429?) → `request` and `transport` (the send) → `reply` (a 200) or `error_body` (anything
 //! else) → `taxonomy` (the one table of what each failure means).
 
+mod cache;
 mod client;
 mod error_body;
 mod gate;
@@ -21,6 +22,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Serialize;
 
+pub use cache::{cache_key, request};
 pub use client::Client;
 
 /// Which server to call, and as whom.

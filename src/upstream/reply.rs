@@ -47,6 +47,7 @@ pub(super) fn read(body: String, asked: &str) -> Result<Outcome, NoAnswer> {
         truncated,
         filtered,
         refused: said.refused,
+        cached: None,
         body,
     })
 }

@@ -1,9 +1,10 @@
 //! From queue to outcome: takes tasks, runs them, and commits what became of them.
 //!
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
-//! [`marker`] marks calls as sent, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! [`cache`] finds answers of equal tasks, [`marker`] marks calls as sent, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
 mod backoff;
+mod cache;
 mod committer;
 pub mod function;
 mod held;
@@ -14,6 +15,7 @@ mod marker;
 mod pool;
 mod reaper;
 mod runner;
+mod slot;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,12 +30,14 @@ pub use function::{Function, Registry};
 /// How a worker process works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Ceiling of tasks in hand.
+    /// Ceiling of tasks that run at once; those that wait for the call of an equal one do not count.
     pub concurrency: usize,
     /// How long a silent worker keeps a task; at least a second.
     pub lease: Duration,
     /// How long a shutdown waits for running tasks.
     pub grace: Duration,
+    /// How old an answer may be that another task takes.
+    pub cache_ttl: Duration,
 }
 
 /// The workers of one process.
@@ -81,7 +85,15 @@ impl Worker {
             marker::run(store.clone(), held.clone(), config.lease, asked)
         });
         let marker = marker::Marker::new(asks);
-        let runner = runner::Runner::new(store.clone(), upstream, functions, marker, id);
+        let cache = Arc::new(cache::Cache::new(store.clone(), config.cache_ttl));
+        let runner = runner::Runner::new(
+            store.clone(),
+            upstream,
+            functions,
+            marker,
+            cache.clone(),
+            id,
+        );
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
         loops.spawn(keeper::run(
             store.clone(),
@@ -89,6 +101,7 @@ impl Worker {
             config.lease,
             stop.clone(),
         ));
+        loops.spawn(cache::run(cache, stop.clone()));
         loops.spawn(reaper::run(store.clone(), config.lease, stop.clone()));
         loops.spawn(janitor::run(store, stop.clone()));
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
+use tokio::sync::{Notify, broadcast::error::RecvError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     held::Held,
     lane::Lanes,
     runner::Runner,
+    slot::{Room, Slot},
 };
 use crate::{
     clock::Timestamp,
@@ -35,7 +36,7 @@ pub(super) struct Pool {
     done: Lanes<Finished>,
     worker: WorkerId,
     config: Config,
-    slots: Arc<Semaphore>,
+    room: Room,
     release: CancellationToken,
     running: TaskTracker,
 }
@@ -56,7 +57,7 @@ impl Pool {
             done,
             worker,
             config,
-            slots: Arc::new(Semaphore::new(config.concurrency)),
+            room: Room::new(config.concurrency),
             release: CancellationToken::new(),
             running: TaskTracker::new(),
         }
@@ -116,15 +117,15 @@ impl Pool {
     }
 
     /// Every free slot, at least one; none at shutdown.
-    async fn take_slots(&self, shutdown: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
+    async fn take_slots(&self, shutdown: &CancellationToken) -> Option<Vec<Slot>> {
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return None,
-            slot = self.slots.clone().acquire_owned() => slot.ok()?,
+            slot = self.room.enter() => slot?,
         };
         let mut slots = vec![first];
         while slots.len() < MAX_BATCH
-            && let Ok(slot) = self.slots.clone().try_acquire_owned()
+            && let Some(slot) = self.room.try_enter()
         {
             slots.push(slot);
         }
@@ -145,7 +146,7 @@ impl Pool {
         }
     }
 
-    fn start(&self, task: Task, slot: OwnedSemaphorePermit) {
+    fn start(&self, task: Task, mut slot: Slot) {
         let (lost, progress) = self.held.insert(&task);
         let (runner, held, done) = (self.runner.clone(), self.held.clone(), self.done.clone());
         let release = self.release.clone();
@@ -158,7 +159,7 @@ impl Pool {
                     held.remove(task.id, task.fence());
                     return;
                 }
-                event = runner.run(task.clone(), progress) => event,
+                event = runner.run(task.clone(), progress, &mut slot) => event,
                 () = release.cancelled() => Event::Released,
             };
             let id = task.id;

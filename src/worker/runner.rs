@@ -12,9 +12,11 @@ use std::{
 use futures::FutureExt as _;
 
 use super::{
+    cache::{Asked, Cache},
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
     marker::Marker,
+    slot::Slot,
 };
 use crate::{
     chance,
@@ -39,6 +41,7 @@ pub(super) struct Runner {
     upstream: upstream::Client,
     functions: Arc<Registry>,
     marker: Marker,
+    cache: Arc<Cache>,
     worker: WorkerId,
 }
 
@@ -48,6 +51,7 @@ impl Runner {
         upstream: upstream::Client,
         functions: Arc<Registry>,
         marker: Marker,
+        cache: Arc<Cache>,
         worker: WorkerId,
     ) -> Self {
         Runner {
@@ -55,18 +59,20 @@ impl Runner {
             upstream,
             functions,
             marker,
+            cache,
             worker,
         }
     }
 
     /// One attempt at a task. A panic in it becomes the task's own failure.
-    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress) -> Event {
+    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress, slot: &mut Slot) -> Event {
         let left = task.spec.deadline.since(self.store.now());
         if left.is_zero() {
             return Event::DeadlinePassed(task.deadline_failure());
         }
         let sent = AtomicBool::new(false);
-        let attempt = AssertUnwindSafe(self.attempt(task.clone(), progress, &sent)).catch_unwind();
+        let attempt = self.ask_or_attempt(task.clone(), progress, &sent, slot);
+        let attempt = AssertUnwindSafe(attempt).catch_unwind();
         let ended = match tokio::time::timeout(left, attempt).await {
             Err(_) => {
                 return Event::DeadlinePassed(Failure {
@@ -78,12 +84,29 @@ impl Runner {
             Ok(Err(_panic)) => Err(panicked(&task)),
         };
         match ended {
-            Ok(outcome) => Event::Succeeded(Box::new(outcome)),
+            Ok(Some(outcome)) => Event::Succeeded(Box::new(outcome)),
+            Ok(None) => Event::Released,
             Err(failed) => {
                 let now = self.store.now();
                 retry::after_failure(&task, failed, now, chance::unit())
             }
         }
+    }
+
+    /// What an equal task has found, or else an attempt of its own; none when the task is to go back to the queue.
+    async fn ask_or_attempt(
+        &self,
+        task: Arc<Task>,
+        progress: Progress,
+        sent: &AtomicBool,
+        slot: &mut Slot,
+    ) -> Result<Option<Outcome>, Failed> {
+        let call = match self.cache.ask(&task, slot).await {
+            Asked::Answer(outcome) => return Ok(Some(outcome)),
+            Asked::GiveBack => return Ok(None),
+            Asked::Call(call) => call,
+        };
+        call.end(self.attempt(task, progress, sent).await).map(Some)
     }
 
     async fn attempt(

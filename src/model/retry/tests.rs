@@ -21,6 +21,7 @@ fn processing() -> Task {
         labels: BTreeMap::new(),
         retry_of: None,
         create_time: START,
+        caching: None,
     };
     let id = IdRange::new(START, 0, 1, 1).first;
     let mut task = Task::new(id, BatchId::new(START, 0, 1), Arc::new(spec), 1);

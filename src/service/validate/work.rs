@@ -303,6 +303,12 @@ fn function(
     if own.model.is_some() {
         faults.add(field, "a function has no model; leave options.model empty");
     }
+    if own.caches() {
+        faults.add(
+            field,
+            "a function always runs; leave options.cache and options.cache_max_age out, or set BYPASS",
+        );
+    }
     let arguments = match call.arguments.as_str() {
         "" => "null",
         text => text,

@@ -20,6 +20,7 @@ fn task() -> Task {
         labels: [("k".into(), "v".into())].into(),
         retry_of: Some(ids.first),
         create_time: now,
+        caching: None,
     };
     Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
 }
@@ -72,4 +73,45 @@ fn a_record_of_another_format_is_a_fault() {
     let mut bytes = encode(&task());
     bytes[14] = 9;
     assert!(decode(task().id, &bytes).is_err());
+}
+
+#[test]
+fn an_outcome_and_a_spec_from_before_the_cache_are_read() {
+    /// As both were written then: what is left out at the end was not there.
+    #[derive(minicbor::Encode)]
+    struct Early {
+        #[n(0)]
+        text: String,
+        #[n(1)]
+        body: String,
+        #[n(2)]
+        model: String,
+        #[n(3)]
+        finish_reason: String,
+        #[n(4)]
+        usage: crate::model::Usage,
+        #[n(5)]
+        truncated: bool,
+        #[n(6)]
+        filtered: bool,
+        #[n(7)]
+        refused: bool,
+    }
+    let early = Early {
+        text: "yes".into(),
+        body: "{}".into(),
+        model: "m".into(),
+        finish_reason: "stop".into(),
+        usage: crate::model::Usage::default(),
+        truncated: true,
+        filtered: false,
+        refused: false,
+    };
+    let read: Outcome = from_cbor(&cbor(&early), "outcome").unwrap();
+    assert_eq!((read.cached, read.truncated), (None, true));
+    // An option that is not set at the end of a record takes no place in it.
+    let spec = task().spec;
+    let bytes = encode_spec(&spec);
+    assert_eq!(bytes[0], 0x80 + 13, "an array of the first thirteen fields");
+    assert_eq!(from_cbor::<Spec>(&bytes, "spec").unwrap(), *spec);
 }

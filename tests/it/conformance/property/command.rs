@@ -325,6 +325,7 @@ impl World {
             labels: [].into(),
             retry_of: None,
             create_time: now,
+            caching: None,
         }
     }
 }

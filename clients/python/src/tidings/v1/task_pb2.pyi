@@ -27,6 +27,13 @@ class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRIORITY_NORMAL: _ClassVar[Priority]
     PRIORITY_HIGH: _ClassVar[Priority]
 
+class CacheMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CACHE_MODE_UNSPECIFIED: _ClassVar[CacheMode]
+    CACHE_MODE_ENABLED: _ClassVar[CacheMode]
+    CACHE_MODE_BYPASS: _ClassVar[CacheMode]
+    CACHE_MODE_REFRESH: _ClassVar[CacheMode]
+
 class TransitionCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRANSITION_CAUSE_UNSPECIFIED: _ClassVar[TransitionCause]
@@ -113,6 +120,10 @@ PRIORITY_UNSPECIFIED: Priority
 PRIORITY_LOW: Priority
 PRIORITY_NORMAL: Priority
 PRIORITY_HIGH: Priority
+CACHE_MODE_UNSPECIFIED: CacheMode
+CACHE_MODE_ENABLED: CacheMode
+CACHE_MODE_BYPASS: CacheMode
+CACHE_MODE_REFRESH: CacheMode
 TRANSITION_CAUSE_UNSPECIFIED: TransitionCause
 TRANSITION_CAUSE_SUBMITTED: TransitionCause
 TRANSITION_CAUSE_ACQUIRED: TransitionCause
@@ -190,7 +201,7 @@ class TaskSpec(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., chat_completion: _Optional[_Union[ChatCompletion, _Mapping]] = ..., openai_request: _Optional[_Union[OpenAiRequest, _Mapping]] = ..., function_call: _Optional[_Union[FunctionCall, _Mapping]] = ..., custom_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ...) -> None: ...
 
 class TaskOptions(_message.Message):
-    __slots__ = ("model", "priority", "timeout", "deadline", "not_before", "status_retention", "result_retention", "max_attempts", "labels")
+    __slots__ = ("model", "priority", "timeout", "deadline", "not_before", "status_retention", "result_retention", "max_attempts", "labels", "cache", "cache_max_age")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +218,8 @@ class TaskOptions(_message.Message):
     RESULT_RETENTION_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     model: str
     priority: Priority
     timeout: _duration_pb2.Duration
@@ -216,7 +229,9 @@ class TaskOptions(_message.Message):
     result_retention: _duration_pb2.Duration
     max_attempts: int
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    cache: CacheMode
+    cache_max_age: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CacheMode, str]] = ..., cache_max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ChatCompletion(_message.Message):
     __slots__ = ("model", "messages", "temperature", "top_p", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty", "extra_body")
