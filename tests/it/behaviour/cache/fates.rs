@@ -117,12 +117,16 @@ async fn answers_that_are_cut_filtered_or_refused_are_not_shared(kind: Kind) {
     {
         let upstream = simulator::Config {
             faults: Faults::always(answer),
-            ..slow(Duration::from_millis(100))
+            ..slow(Duration::from_millis(500))
         };
         let mut server = TestServer::start_with(kind, upstream, |_| {}).await;
         let tasks = run(&mut server.client, (0..20).map(|_| shared("p"))).await;
         assert_eq!(count(&tasks, CacheOutcome::Miss), 20, "{place}");
-        assert_eq!(server.upstream.calls().len(), 20, "{place}");
+        let mut calls = server.upstream.calls();
+        assert_eq!(calls.len(), 20, "{place}");
+        calls.sort_by_key(|call| call.time_in);
+        let side_by_side = calls[2].time_in < calls[1].time_out;
+        assert!(side_by_side, "those that have waited once wait no more");
         server.upstream.set_faults(Faults::default()).unwrap();
         let mut next = async || cache_of(&run_one(&mut server.client, shared("p")).await);
         assert_eq!(next().await, CacheOutcome::Miss, "{place}");
