@@ -92,6 +92,21 @@ def test_status_and_listing_find_the_tasks(live: Any) -> None:
     live.cancel(batch)
 
 
+def test_an_equal_prompt_is_answered_from_the_cache_until_it_is_invalidated(live: Any) -> None:
+    def answered() -> tidings.Task:
+        options = {"cache": tidings.CacheMode.ENABLED, "cache_max_age": 3600}
+        (task,) = live.wait(live.submit(["asked often"], **options), timeout=WAIT_SECONDS)
+        return task
+
+    outcomes = [answered().result.cache, (again := answered()).result.cache]
+    # The other client, on the same server, may have asked before.
+    assert outcomes[1] is tidings.CacheOutcome.HIT
+    assert again.result.usage == tidings.Usage()
+    assert live.invalidate(again.id) == 1
+    assert live.invalidate([again.id]) == 0
+    assert answered().result.cache is tidings.CacheOutcome.MISS
+
+
 def test_cancelled_tasks_can_be_retried(live: Any) -> None:
     batch = held(live)
     first, second = batch.task_ids

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional, Sequence, TypedDict, Union
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tidings.enums import Priority
+from tidings.enums import CacheMode, Priority
 from tidings.v1 import task_pb2
 
 # Seconds, or a timedelta.
@@ -29,6 +29,8 @@ class OptionArguments(TypedDict, total=False):
     result_retention: Seconds
     max_attempts: int
     labels: Mapping[str, str]
+    cache: CacheMode
+    cache_max_age: Seconds
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Options:
     max_attempts: Optional[int] = None
     # Your own labels, for `list`.
     labels: Mapping[str, str] = field(default_factory=dict)
+    # Whether an equal request of another task may answer this one.
+    cache: Optional[CacheMode] = None
+    # An answer older than this is not taken.
+    cache_max_age: Optional[Seconds] = None
 
     def to_message(self) -> task_pb2.TaskOptions:
         """The wire form."""
@@ -69,6 +75,8 @@ class Options:
             result_retention=_duration(self.result_retention),
             max_attempts=self.max_attempts,
             labels=self.labels,
+            cache=None if self.cache is None else task_pb2.CacheMode.Name(self.cache),
+            cache_max_age=_duration(self.cache_max_age),
         )
 
 
