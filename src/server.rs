@@ -182,7 +182,8 @@ impl Server {
             self.upstream,
             self.functions,
             worker_config(&self.config),
-        );
+        )
+        .priced(self.config.prices.clone());
         let work = tokio::spawn(worker.run(draining.clone()));
 
         tokio::select! {

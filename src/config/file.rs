@@ -6,15 +6,24 @@ use toml::{Table, Value};
 
 use super::{
     fault::{Faults, suggestion},
-    key,
+    key, price,
 };
 
 /// Values of the file by dotted key, as text.
 pub(super) type Values = BTreeMap<String, String>;
 
+/// What a file says.
+#[derive(Default)]
+pub(super) struct Said {
+    /// The keys.
+    pub(super) values: Values,
+    /// The table of prices, if there is one.
+    pub(super) prices: Option<Value>,
+}
+
 /// Reads a file. What is faulty is left out and noted.
-pub(super) fn read(path: &Path, faults: &mut Faults) -> Values {
-    let mut values = Values::new();
+pub(super) fn read(path: &Path, faults: &mut Faults) -> Said {
+    let mut said = Said::default();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -22,11 +31,11 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Values {
                 "--config",
                 format!("cannot read {}: {error}", path.display()),
             );
-            return values;
+            return said;
         }
     };
     match text.parse::<Table>() {
-        Ok(table) => flatten("", &table, path, &mut values, faults),
+        Ok(table) => flatten("", &table, path, &mut said, faults),
         Err(error) => {
             // Not the error's own Display: it quotes the line, which may hold a password.
             let place = error.span().map_or(String::new(), |span| {
@@ -37,10 +46,10 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Values {
             faults.add(origin, format!("not TOML: {}", error.message()));
         }
     }
-    values
+    said
 }
 
-fn flatten(prefix: &str, table: &Table, path: &Path, values: &mut Values, faults: &mut Faults) {
+fn flatten(prefix: &str, table: &Table, path: &Path, said: &mut Said, faults: &mut Faults) {
     for (name, value) in table {
         let dotted = if prefix.is_empty() {
             name.clone()
@@ -49,8 +58,9 @@ fn flatten(prefix: &str, table: &Table, path: &Path, values: &mut Values, faults
         };
         let is_key = key::ALL.iter().any(|key| key.path == dotted);
         match value {
+            table if dotted == price::TABLE => said.prices = Some(table.clone()),
             Value::Table(inner) if !is_key && sections().any(|section| section == dotted) => {
-                flatten(&dotted, inner, path, values, faults);
+                flatten(&dotted, inner, path, said, faults);
             }
             _ if !is_key => {
                 let origin = format!("{}: {dotted}", path.display());
@@ -58,7 +68,7 @@ fn flatten(prefix: &str, table: &Table, path: &Path, values: &mut Values, faults
             }
             _ => match as_text(value) {
                 Some(text) => {
-                    values.insert(dotted, text);
+                    said.values.insert(dotted, text);
                 }
                 None => faults.add(
                     format!("{}: {dotted}", path.display()),
@@ -75,7 +85,7 @@ fn meant(dotted: &str) -> String {
         "upstream.api_key" | "api_key" => {
             "; the key itself never stands here: set `upstream.api_key_file` or TIDINGS_UPSTREAM_API_KEY".to_owned()
         }
-        _ => suggestion(dotted, "", key::ALL.iter().map(|key| key.path).chain(sections())),
+        _ => suggestion(dotted, "", key::ALL.iter().map(|key| key.path).chain(sections()).chain([price::TABLE])),
     }
 }
 

@@ -1,11 +1,16 @@
 //! The three layers on top of each other, and where each value came from.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use toml::Value;
 
 use super::{
     environment::{self, Variables},
     fault::Faults,
-    file::{self, Values},
+    file::{self, Said},
     flags::Flags,
     key::Key,
 };
@@ -36,7 +41,7 @@ impl fmt::Display for Origin {
 /// The layers: file, environment, flags.
 pub(super) struct Layers<'a> {
     path: PathBuf,
-    file: Values,
+    file: Said,
     variables: &'a Variables,
     flags: &'a Flags,
 }
@@ -70,8 +75,13 @@ impl<'a> Layers<'a> {
 
     /// What the file says.
     pub(super) fn in_file(&self, key: &Key) -> Option<(&str, Origin)> {
-        let text = self.file.get(key.path)?;
+        let text = self.file.values.get(key.path)?;
         Some((text, Origin::File(self.path.clone(), key.path)))
+    }
+
+    /// The file's table of prices, and the file's name.
+    pub(super) fn prices(&self) -> Option<(&Value, &Path)> {
+        Some((self.file.prices.as_ref()?, &self.path))
     }
 
     /// What a variable says.

@@ -13,6 +13,7 @@ pub mod key;
 mod layers;
 mod limits;
 mod log;
+mod price;
 mod store;
 mod summary;
 mod transport;
@@ -30,7 +31,7 @@ pub use transport::TransportConfig;
 
 use layers::Layers;
 
-use crate::{service::Limits, store::Capacity, upstream::Config as UpstreamConfig};
+use crate::{model::Prices, service::Limits, store::Capacity, upstream::Config as UpstreamConfig};
 
 /// The shortest lease: below it the renewals would crowd out the work.
 pub const MIN_LEASE: Duration = Duration::from_secs(1);
@@ -66,6 +67,8 @@ pub struct Config {
     pub result_retention: Duration,
     /// How old an answer may be that another task takes from the cache.
     pub cache_ttl: Duration,
+    /// What the models' tokens cost.
+    pub prices: Prices,
     /// How long a shutdown waits for running tasks.
     pub shutdown_grace: Duration,
     /// Whether gRPC reflection is served.
@@ -127,6 +130,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
     let cache_ttl = layers.read(&key::CACHE_TTL, faults, |text| {
         value::duration(text, Duration::from_secs(1), MAX_RETENTION)
     });
+    let prices = price::read(layers, faults);
     let shutdown_grace = layers.read(&key::SHUTDOWN_GRACE, faults, |text| {
         value::duration(text, Duration::ZERO, MAX_PAUSE)
     });
@@ -150,6 +154,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         status_retention,
         result_retention,
         cache_ttl: cache_ttl?,
+        prices,
         shutdown_grace: shutdown_grace?,
         reflection: reflection?,
         limits: limits?,

@@ -76,7 +76,7 @@ impl Cached {
     }
 }
 
-/// Tokens, as the upstream counted them; zero where it did not say.
+/// Tokens, as the upstream counted them, and what they cost; zero where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct Usage {
     /// Tokens read.
@@ -91,6 +91,10 @@ pub struct Usage {
     /// The part of the output spent on reasoning.
     #[n(3)]
     pub reasoning_tokens: u64,
+    /// What all of it costs, in billionths of the currency; zero where the model has no price.
+    #[n(4)]
+    #[cbor(default)]
+    pub cost_nanos: u64,
 }
 
 impl Usage {
@@ -102,5 +106,6 @@ impl Usage {
             .cached_input_tokens
             .saturating_add(other.cached_input_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
+        self.cost_nanos = self.cost_nanos.saturating_add(other.cost_nanos);
     }
 }

@@ -167,6 +167,7 @@ fn usage(usage: &Usage) -> v1::Usage {
         output_tokens: usage.output_tokens,
         cached_input_tokens: usage.cached_input_tokens,
         reasoning_tokens: usage.reasoning_tokens,
+        cost_nanos: usage.cost_nanos,
     }
 }
 

@@ -21,7 +21,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{chance, model::WorkerId, store::Store, upstream};
+use crate::{
+    chance,
+    model::{Prices, WorkerId},
+    store::Store,
+    upstream,
+};
 
 use lane::Lanes;
 
@@ -45,6 +50,7 @@ pub struct Worker {
     store: Arc<dyn Store>,
     upstream: upstream::Client,
     functions: Arc<Registry>,
+    prices: Prices,
     config: Config,
 }
 
@@ -60,8 +66,15 @@ impl Worker {
             store,
             upstream,
             functions,
+            prices: Prices::default(),
             config,
         }
+    }
+
+    /// Tells of every answer what it cost, by these prices.
+    #[must_use]
+    pub fn priced(self, prices: Prices) -> Self {
+        Worker { prices, ..self }
     }
 
     /// Works until `shutdown`, then drains: takes no more tasks, lets the running ones finish within the grace and
@@ -71,6 +84,7 @@ impl Worker {
             store,
             upstream,
             functions,
+            prices,
             config,
         } = self;
         let id = WorkerId(chance::number().max(1));
@@ -92,6 +106,7 @@ impl Worker {
             functions,
             marker,
             cache.clone(),
+            Arc::new(prices),
             id,
         );
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);

@@ -21,8 +21,8 @@ use super::{
 use crate::{
     chance,
     model::{
-        Budget, ErrorCode, Event, Failed, Failure, Outcome, Recourse, Task, Wait, Work, WorkerId,
-        retry,
+        Budget, ErrorCode, Event, Failed, Failure, Outcome, Prices, Recourse, Task, Wait, Work,
+        WorkerId, retry,
     },
     store::Store,
     upstream::{self, Call},
@@ -42,6 +42,7 @@ pub(super) struct Runner {
     functions: Arc<Registry>,
     marker: Marker,
     cache: Arc<Cache>,
+    prices: Arc<Prices>,
     worker: WorkerId,
 }
 
@@ -52,6 +53,7 @@ impl Runner {
         functions: Arc<Registry>,
         marker: Marker,
         cache: Arc<Cache>,
+        prices: Arc<Prices>,
         worker: WorkerId,
     ) -> Self {
         Runner {
@@ -60,6 +62,7 @@ impl Runner {
             functions,
             marker,
             cache,
+            prices,
             worker,
         }
     }
@@ -106,7 +109,17 @@ impl Runner {
             Asked::GiveBack => return Ok(None),
             Asked::Call(call) => call,
         };
-        call.end(self.attempt(task, progress, sent).await).map(Some)
+        let attempt = self.attempt(task.clone(), progress, sent).await;
+        let priced = attempt.map(|outcome| self.priced(&task, outcome));
+        call.end(priced).map(Some)
+    }
+
+    /// The answer with what it cost, if its model has a price.
+    fn priced(&self, task: &Task, mut outcome: Outcome) -> Outcome {
+        if let Some(price) = self.prices.find(&task.spec.model, &outcome.model) {
+            outcome.usage.cost_nanos = price.of(&outcome.usage);
+        }
+        outcome
     }
 
     async fn attempt(

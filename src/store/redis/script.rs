@@ -24,7 +24,7 @@ const REPLY_MAX: usize = 4 << 20;
 const READ_STEP: usize = 8;
 /// Fields of a batch in the order in which scripts return them.
 const BATCH_FIELDS: &str =
-    "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'parked' }";
+    "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'parked' }";
 
 /// The scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

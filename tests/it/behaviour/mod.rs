@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod functions;
 mod health;
+mod ledger;
 mod limits;
 mod main_job;
 mod options;
