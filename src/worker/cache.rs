@@ -39,6 +39,8 @@ pub(super) struct Cache {
     ttl: Duration,
     cells: Cells,
     ears: Ears,
+    /// From then on nobody waits: other replicas take the waiting tasks up at once.
+    shutdown: CancellationToken,
 }
 
 /// What becomes of a task that asked.
@@ -48,7 +50,7 @@ pub(super) enum Asked {
     Answer(Outcome),
     /// It makes the call itself.
     Call(Call),
-    /// Its batch is held back: it goes back to the queue, uncharged.
+    /// Its batch is held back, or this process shuts down: it goes back to the queue, uncharged.
     GiveBack,
 }
 
@@ -100,17 +102,19 @@ pub(super) async fn run(cache: Arc<Cache>, stop: CancellationToken) {
 }
 
 impl Cache {
-    /// The cache in this store.
-    pub(super) fn new(store: Arc<dyn Store>, ttl: Duration) -> Self {
+    /// The cache in this store, in which nobody waits after `shutdown`.
+    pub(super) fn new(store: Arc<dyn Store>, ttl: Duration, shutdown: CancellationToken) -> Self {
         Cache {
             store,
             ttl,
             cells: Cells::default(),
             ears: Ears::default(),
+            shutdown,
         }
     }
 
-    /// What becomes of a task. While it waits for another one's call its slot is free; afterwards it has one again.
+    /// What becomes of a task. While it waits for another one's call its slot is free; it has one again when
+    /// it is answered or is to call.
     pub(super) async fn ask(&self, task: &Task, slot: &mut Slot) -> Asked {
         let asked = match task.spec.caching {
             None => Asked::Call(Call::UNCACHED),
@@ -120,7 +124,10 @@ impl Cache {
                 Some(key) => self.queue(task, key, caching, slot).await,
             },
         };
-        slot.step_in().await;
+        // What goes back needs no place to run.
+        if !matches!(asked, Asked::GiveBack) {
+            slot.step_in().await;
+        }
         asked
     }
 
@@ -145,7 +152,12 @@ impl Cache {
             Ok(turn) => (turn, Cached::Hit),
             Err(seat) => {
                 slot.step_aside();
-                (seat.turn().await, Cached::Coalesced)
+                let turn = tokio::select! {
+                    biased;
+                    () = self.shutdown.cancelled() => return Asked::GiveBack,
+                    turn = seat.turn() => turn,
+                };
+                (turn, Cached::Coalesced)
             }
         };
         match turn.found() {
@@ -170,7 +182,11 @@ impl Cache {
             if lead == own(asker.task) {
                 return Asked::Call(Call::miss(Some(turn)));
             }
-            let standing = self.follow(lead, &mut asker, slot).await;
+            let standing = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Asked::GiveBack,
+                standing = self.follow(lead, &mut asker, slot) => standing,
+            };
             if asker.has_waited {
                 cached = Cached::Coalesced;
             }

@@ -99,7 +99,11 @@ impl Worker {
             marker::run(store.clone(), held.clone(), config.lease, asked)
         });
         let marker = marker::Marker::new(asks);
-        let cache = Arc::new(cache::Cache::new(store.clone(), config.cache_ttl));
+        let cache = Arc::new(cache::Cache::new(
+            store.clone(),
+            config.cache_ttl,
+            shutdown.clone(),
+        ));
         let runner = runner::Runner::new(
             store.clone(),
             upstream,

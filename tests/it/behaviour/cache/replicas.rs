@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures::future::join_all;
 use tidings::{
-    proto::v1::{CacheOutcome, CancelTasksRequest, Task, TaskStatus},
+    proto::v1::{CacheOutcome, CancelTasksRequest, Task, TaskStatus, TransitionCause},
     simulator::{Simulator, hash16},
 };
 
@@ -180,5 +180,60 @@ async fn a_lead_that_redis_lost_costs_one_call() {
     let later = run_one(&mut two.client, shared("p")).await;
     assert_eq!(cache_of(&later), CacheOutcome::Hit);
     two.stop().await;
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_shuts_down_gives_back_what_only_waits() {
+    let grace = Duration::from_secs(600);
+    let upstream = slow(Duration::from_secs(3_600));
+    // Takes one at a time, so that the other replica has its share.
+    let mut one = TestServer::start_with(Kind::Redis, upstream, |config| {
+        config.concurrency = 2;
+    })
+    .await;
+    let lead = submit(&mut one.client, [shared("p")])
+        .await
+        .task_ids
+        .remove(0);
+    soon("the call is open", async || one.upstream.open_calls() == 1).await;
+    let two = one.replica(|config| config.shutdown_grace = grace).await;
+    let followers = submit(&mut one.client, (0..40).map(|_| shared("p"))).await;
+    soon("the others wait", async || {
+        processing(&one.client, &followers.batch_id).await == 40
+    })
+    .await;
+    let first = &status(&mut one.client, &lead).await.attempts[0];
+    let here = &first.worker;
+    let mut elsewhere = Vec::new();
+    for id in &followers.task_ids {
+        let task = status(&mut one.client, id).await;
+        elsewhere.extend((task.attempts[0].worker != *here).then(|| id.clone()));
+    }
+    assert!(!elsewhere.is_empty());
+    let stopped = tokio::time::timeout(grace / 4, two.stop()).await;
+    assert!(
+        stopped.is_ok(),
+        "it waited for a call that it does not make"
+    );
+    soon("they wait here", async || {
+        processing(&one.client, &followers.batch_id).await == 40
+    })
+    .await;
+    for id in &elsewhere {
+        let task = status(&mut one.client, id).await;
+        assert_eq!(task.attempts[0].outcome(), TransitionCause::Released);
+        assert_eq!(task.attempts[1].worker, *here);
+    }
+    let request = CancelTasksRequest {
+        batch_id: followers.batch_id,
+        ..CancelTasksRequest::default()
+    };
+    one.client.cancel_tasks(request).await.unwrap();
+    let request = CancelTasksRequest {
+        task_ids: vec![lead],
+        ..CancelTasksRequest::default()
+    };
+    one.client.cancel_tasks(request).await.unwrap();
     one.stop().await;
 }
