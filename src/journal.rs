@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use crate::model::{BatchId, Cause, Parked, Status, Task};
+use crate::model::{BatchId, Cached, Cause, Parked, Status, Task};
 
 /// A task came to its present status.
 pub fn moved(task: &Task) {
@@ -38,6 +38,11 @@ pub fn parked(batch: BatchId, parked: &Parked) {
 fn finished(task: &Task) {
     let (queued, ran) = (waited(task), run_time(task));
     histogram!("tidings_run_seconds").record(ran);
+    let cached = task.outcome.as_ref().and_then(|outcome| outcome.cached);
+    let cached = cached.map(Cached::word);
+    if let Some(outcome) = cached {
+        counter!("tidings_cache_total", "outcome" => outcome).increment(1);
+    }
     let outcome = task.status().word();
     let failure = task.error().map(|failure| format!("{:?}", failure.code));
     tracing::info!(
@@ -47,6 +52,7 @@ fn finished(task: &Task) {
         queue_ms = queued.as_millis() as u64,
         run_ms = ran.as_millis() as u64,
         outcome,
+        cached,
         failure,
         "task finished"
     );

@@ -182,7 +182,8 @@ impl Server {
             self.upstream,
             self.functions,
             worker_config(&self.config),
-        );
+        )
+        .priced(self.config.prices.clone());
         let work = tokio::spawn(worker.run(draining.clone()));
 
         tokio::select! {
@@ -255,6 +256,7 @@ fn worker_config(config: &Config) -> worker::Config {
         concurrency: config.concurrency,
         lease: config.lease,
         grace: config.shutdown_grace,
+        cache_ttl: config.cache_ttl,
     }
 }
 

@@ -127,6 +127,11 @@ fn describe() {
         "tidings_fence_rejected_total",
         "Late outcomes dropped because the task had moved on"
     );
+    describe_counter!(
+        "tidings_cache_total",
+        "Tasks that asked the cache and were answered, by what it did: hit, coalesced (waited for an equal task's call) \
+         or miss (the upstream was called)"
+    );
     describe_histogram!(
         "tidings_queue_seconds",
         "Time a task waited before an attempt"

@@ -120,6 +120,7 @@ fn usage(usage: &v1::Usage) -> Value {
         "output_tokens": usage.output_tokens,
         "cached_input_tokens": usage.cached_input_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
+        "cost_nanos": usage.cost_nanos,
     })
 }
 

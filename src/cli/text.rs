@@ -77,7 +77,15 @@ fn facts(task: &v1::Task) -> Vec<(String, String)> {
         let tokens = format!("{} in, {} out", usage.input_tokens, usage.output_tokens);
         ("tokens".to_owned(), tokens)
     }));
+    let cost = usage.map_or(0, |usage| usage.cost_nanos);
+    facts.extend((cost > 0).then(|| ("cost".to_owned(), money(cost))));
     facts
+}
+
+/// Billionths of a currency as an amount: six decimals, which a single answer needs.
+fn money(nanos: u64) -> String {
+    let micros = nanos.div_ceil(1_000);
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// A failure in one line; its message says the HTTP status where there was one.
@@ -139,6 +147,9 @@ pub(super) fn summary(progress: &v1::BatchProgress) -> String {
             "; {} tokens in, {} out",
             usage.input_tokens, usage.output_tokens
         );
+        if usage.cost_nanos > 0 {
+            let _ = write!(text, ", cost {}", money(usage.cost_nanos));
+        }
     }
     text
 }

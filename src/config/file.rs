@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{
     endpoint,
     fault::{Faults, suggestion},
-    key,
+    key, price,
 };
 
 /// Values of the file by dotted key, as text.
@@ -20,6 +20,8 @@ pub(super) struct Said {
     pub(super) values: Values,
     /// The list of endpoints, if there is one.
     pub(super) endpoints: Option<Value>,
+    /// The table of prices, if there is one.
+    pub(super) prices: Option<Value>,
 }
 
 /// Reads a file. What is faulty is left out and noted.
@@ -60,6 +62,7 @@ fn flatten(prefix: &str, table: &Table, path: &Path, said: &mut Said, faults: &m
         let is_key = key::ALL.iter().any(|key| key.path == dotted);
         match value {
             list if dotted == endpoint::LIST => said.endpoints = Some(list.clone()),
+            table if dotted == price::TABLE => said.prices = Some(table.clone()),
             Value::Table(inner) if !is_key && sections().any(|section| section == dotted) => {
                 flatten(&dotted, inner, path, said, faults);
             }
@@ -86,7 +89,11 @@ fn meant(dotted: &str) -> String {
         "upstream.api_key" | "api_key" => {
             "; the key itself never stands here: set `upstream.api_key_file` or TIDINGS_UPSTREAM_API_KEY".to_owned()
         }
-        _ => suggestion(dotted, "", key::ALL.iter().map(|key| key.path).chain(sections()).chain([endpoint::LIST])),
+        _ => {
+            let keys = key::ALL.iter().map(|key| key.path);
+            let known = keys.chain(sections()).chain([endpoint::LIST, price::TABLE]);
+            suggestion(dotted, "", known)
+        }
     }
 }
 

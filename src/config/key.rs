@@ -95,6 +95,8 @@ keys! {
     STATUS_RETENTION = everywhere("status_retention", "TIDINGS_STATUS_RETENTION", "--status-retention", "24h");
     /// How long a finished task and its result are kept.
     RESULT_RETENTION = everywhere("result_retention", "TIDINGS_RESULT_RETENTION", "--result-retention", "7d");
+    /// How old an answer may be that another task takes from the cache.
+    CACHE_TTL = file_only("cache.ttl", "24h");
     /// How long a shutdown waits for running tasks.
     SHUTDOWN_GRACE = everywhere("shutdown_grace", "TIDINGS_SHUTDOWN_GRACE", "--shutdown-grace", "30s");
     /// Whether gRPC reflection is served.

@@ -84,6 +84,11 @@ impl<'a> Layers<'a> {
         Some((self.file.endpoints.as_ref()?, &self.path))
     }
 
+    /// The file's table of prices, and the file's name.
+    pub(super) fn prices(&self) -> Option<(&Value, &Path)> {
+        Some((self.file.prices.as_ref()?, &self.path))
+    }
+
     /// What a variable says.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)

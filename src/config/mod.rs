@@ -14,6 +14,7 @@ pub mod key;
 mod layers;
 mod limits;
 mod log;
+mod price;
 mod store;
 mod summary;
 mod transport;
@@ -32,6 +33,7 @@ pub use transport::TransportConfig;
 use layers::Layers;
 
 use crate::{
+    model::Prices,
     service::Limits,
     store::Capacity,
     upstream::{Config as UpstreamConfig, Endpoint},
@@ -71,6 +73,10 @@ pub struct Config {
     pub status_retention: Duration,
     /// How long a finished task and its result are kept.
     pub result_retention: Duration,
+    /// How old an answer may be that another task takes from the cache.
+    pub cache_ttl: Duration,
+    /// What the models' tokens cost.
+    pub prices: Prices,
     /// How long a shutdown waits for running tasks.
     pub shutdown_grace: Duration,
     /// Whether gRPC reflection is served.
@@ -130,6 +136,10 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         value::duration(text, MIN_LEASE, MAX_PAUSE)
     });
     let retentions = retentions(layers, faults);
+    let cache_ttl = layers.read(&key::CACHE_TTL, faults, |text| {
+        value::duration(text, Duration::from_secs(1), MAX_RETENTION)
+    });
+    let prices = price::read(layers, faults);
     let shutdown_grace = layers.read(&key::SHUTDOWN_GRACE, faults, |text| {
         value::duration(text, Duration::ZERO, MAX_PAUSE)
     });
@@ -153,6 +163,8 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         lease: lease?,
         status_retention,
         result_retention,
+        cache_ttl: cache_ttl?,
+        prices,
         shutdown_grace: shutdown_grace?,
         reflection: reflection?,
         limits: limits?,

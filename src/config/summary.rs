@@ -4,7 +4,7 @@ use std::fmt;
 
 use humantime::format_duration;
 
-use super::{Config, Limits, StoreConfig, TransportConfig, key};
+use super::{Config, Limits, StoreConfig, TransportConfig, key, price};
 use crate::store::redis::Config as RedisConfig;
 
 impl fmt::Display for Config {
@@ -33,6 +33,8 @@ impl Config {
             (key::LEASE.path, length(self.lease)),
             (key::STATUS_RETENTION.path, length(self.status_retention)),
             (key::RESULT_RETENTION.path, length(self.result_retention)),
+            (key::CACHE_TTL.path, length(self.cache_ttl)),
+            (price::TABLE, price::shown(&self.prices)),
             (key::SHUTDOWN_GRACE.path, length(self.shutdown_grace)),
             (key::REFLECTION.path, self.reflection.to_string()),
         ]);

@@ -3,9 +3,11 @@
 //! [`transition::TABLE`] is the whole state machine; [`Task::apply`] is the only way to move a task.
 
 pub mod batch;
+pub mod cache_key;
 pub mod failure;
 pub mod id;
 pub mod outcome;
+pub mod price;
 pub mod retry;
 pub mod spec;
 pub mod status;
@@ -14,10 +16,12 @@ pub mod transition;
 pub mod wait;
 
 pub use batch::{Batch, Counts, ParkReason, Parked};
+pub use cache_key::CacheKey;
 pub use failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait};
 pub use id::{BatchId, IdRange, TaskId};
-pub use outcome::{Outcome, Usage};
-pub use spec::{Priority, Spec, Work};
+pub use outcome::{Cached, Outcome, Usage};
+pub use price::{Price, Prices};
+pub use spec::{Caching, Priority, Spec, TENANT, Work};
 pub use status::Status;
 pub use task::{Charges, Fence, Task, WorkerId};
 pub use transition::{Cause, Event, Illegal, Transition};

@@ -27,9 +27,56 @@ pub struct Outcome {
     /// The model refused to answer.
     #[n(7)]
     pub refused: bool,
+    /// Which part the cache took; none when it took none.
+    #[n(8)]
+    pub cached: Option<Cached>,
 }
 
-/// Tokens, as the upstream counted them; zero where it did not say.
+impl Outcome {
+    /// Whether it may answer other tasks too: a whole answer, and one that was given.
+    pub fn is_shareable(&self) -> bool {
+        !(self.truncated || self.filtered || self.refused)
+    }
+
+    /// The same answer for another task, which used nothing for it.
+    #[must_use]
+    pub fn shared(&self, cached: Cached) -> Outcome {
+        Outcome {
+            usage: Usage::default(),
+            cached: Some(cached),
+            ..self.clone()
+        }
+    }
+}
+
+/// Which part the cache took in an answer. The numbers are those of the wire and of stored records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+#[repr(u8)]
+pub enum Cached {
+    /// There was no answer yet; the upstream was called.
+    #[n(1)]
+    Miss = 1,
+    /// The answer was there.
+    #[n(2)]
+    Hit = 2,
+    /// It waited for the call of an equal task.
+    #[n(3)]
+    Coalesced = 3,
+}
+
+impl Cached {
+    /// The word used in logs and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cached::Miss => "miss",
+            Cached::Hit => "hit",
+            Cached::Coalesced => "coalesced",
+        }
+    }
+}
+
+/// Tokens, as the upstream counted them, and what they cost; zero where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct Usage {
     /// Tokens read.
@@ -44,6 +91,10 @@ pub struct Usage {
     /// The part of the output spent on reasoning.
     #[n(3)]
     pub reasoning_tokens: u64,
+    /// What all of it costs, in billionths of the currency; zero where the model has no price.
+    #[n(4)]
+    #[cbor(default)]
+    pub cost_nanos: u64,
 }
 
 impl Usage {
@@ -55,5 +106,6 @@ impl Usage {
             .cached_input_tokens
             .saturating_add(other.cached_input_tokens);
         self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
+        self.cost_nanos = self.cost_nanos.saturating_add(other.cost_nanos);
     }
 }

@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use super::id::TaskId;
 use crate::clock::Timestamp;
 
+/// Until tenants exist, everything belongs to this one.
+pub const TENANT: &str = "default";
+
 /// What to do and under which terms; every default is already filled in.
 #[derive(Clone, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
 pub struct Spec {
@@ -47,10 +50,24 @@ pub struct Spec {
     /// When the task was accepted.
     #[n(12)]
     pub create_time: Timestamp,
+    /// How the cache takes part; none when it does not.
+    #[n(13)]
+    pub caching: Option<Caching>,
     /// The answer is to come as a stream, and told as it comes.
     #[n(14)]
     #[cbor(default)]
     pub stream: bool,
+}
+
+/// How the cache takes part in a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+pub struct Caching {
+    /// Call anew, and let that answer stand from then on.
+    #[n(0)]
+    pub refresh: bool,
+    /// Milliseconds: an answer older than this is not taken, whatever the server's own bound.
+    #[n(1)]
+    pub max_age_ms: Option<u64>,
 }
 
 impl Spec {

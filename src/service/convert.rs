@@ -137,7 +137,7 @@ fn result(outcome: &Outcome) -> v1::TaskResult {
         finish_reason: outcome.finish_reason.clone(),
         usage: Some(usage(&outcome.usage)),
         truncated: outcome.truncated,
-        cache: v1::CacheOutcome::Unspecified as i32,
+        cache: outcome.cached.map_or(0, |cached| cached as i32),
         filtered: outcome.filtered,
         refused: outcome.refused,
     }
@@ -159,6 +159,7 @@ fn usage(usage: &Usage) -> v1::Usage {
         output_tokens: usage.output_tokens,
         cached_input_tokens: usage.cached_input_tokens,
         reasoning_tokens: usage.reasoning_tokens,
+        cost_nanos: usage.cost_nanos,
     }
 }
 

@@ -4,6 +4,7 @@ mod batch;
 mod cancel;
 mod convert;
 mod error;
+mod invalidate;
 mod list;
 mod method;
 mod retry;
@@ -28,10 +29,10 @@ use crate::{
     proto::v1::{
         CancelTasksRequest, CancelTasksResponse, GetBatchRequest, GetBatchResponse,
         GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest, GetStatusResponse,
-        ListTasksRequest, ListTasksResponse, ResumeBatchRequest, ResumeBatchResponse,
-        RetryTasksRequest, RetryTasksResponse, SubmitBatchRequest, SubmitBatchResponse,
-        WatchBatchRequest, WatchBatchResponse, WatchTaskRequest, WatchTaskResponse,
-        task_service_server::TaskService,
+        InvalidateCacheRequest, InvalidateCacheResponse, ListTasksRequest, ListTasksResponse,
+        ResumeBatchRequest, ResumeBatchResponse, RetryTasksRequest, RetryTasksResponse,
+        SubmitBatchRequest, SubmitBatchResponse, WatchBatchRequest, WatchBatchResponse,
+        WatchTaskRequest, WatchTaskResponse, task_service_server::TaskService,
     },
     store::{Capacity, Store},
     watch::Hub,
@@ -211,6 +212,15 @@ impl TaskService for Service {
         request: Request<ResumeBatchRequest>,
     ) -> Result<Response<ResumeBatchResponse>, Status> {
         self.resume(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn invalidate_cache(
+        &self,
+        request: Request<InvalidateCacheRequest>,
+    ) -> Result<Response<InvalidateCacheResponse>, Status> {
+        self.invalidate(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn get_server_info(

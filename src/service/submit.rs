@@ -9,13 +9,10 @@ use super::{Service, convert, error, validate};
 use crate::{
     chance,
     clock::Timestamp,
-    model::{BatchId, IdRange},
+    model::{BatchId, IdRange, TENANT},
     proto::v1::{SubmitBatchRequest, SubmitBatchResponse},
     store::{Append, Idempotency, Submission},
 };
-
-/// Until tenants exist, every key belongs to this one.
-const TENANT: &str = "default";
 
 impl Service {
     pub(super) async fn submit(

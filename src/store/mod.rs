@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod change;
 pub mod embedded;
+pub mod lead;
 pub mod output;
 pub mod record;
 pub mod redis;
@@ -17,11 +18,14 @@ use tokio::sync::broadcast;
 
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, Fence, IdRange, Parked, Spec, Status, Task, TaskId, WorkerId},
+    model::{
+        Batch, BatchId, CacheKey, Fence, IdRange, Parked, Spec, Status, Task, TaskId, WorkerId,
+    },
 };
 
 pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
+pub use lead::{Bid, Lead, Over};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
 pub use slot::{Slot, Swap};
 
@@ -62,6 +66,10 @@ pub const LAST_TURN: u64 = 16;
 /// 11. **Of many swaps of one version one is made**, and the others are told what it left. No two writes of a key have the
 ///     same version, even when its value was lost or its time was over in between. A value may be lost at any time: it is
 ///     what processes agree on for now, such as how fast they call, and never a task's state.
+/// 12. **One lead a key.** A bid wins where its key has no lead, where the lead is the one it may take the place of, and
+///     where the lead is the same task no further on. Of many bids at once one wins, and all are told the same lead. It is
+///     kept until [`Bid::until`] of the bid that made it, or until it is forgotten. Losing one costs a call and nothing
+///     else: the end of an epoch may take leads back.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store is.
@@ -123,6 +131,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Changes a batch as a whole. None when there is no such batch.
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error>;
+
+    /// Makes a task the lead of a key if its bid wins. Answers who is the lead now.
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error>;
+
+    /// Forgets the leads of keys. Answers how many there were.
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error>;
 
     /// Removes what is past its retention, a bounded amount a call. Answers how much it removed.
     async fn sweep(&self) -> Result<usize, Error>;

@@ -14,6 +14,7 @@ mod asked;
 mod assemble;
 mod board;
 mod breaker;
+mod cache;
 mod client;
 mod endpoint;
 mod error_body;
@@ -43,6 +44,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Serialize;
 
+pub use cache::cache_key;
 pub use client::Client;
 pub use endpoint::{Endpoint, Models, Style};
 pub use route::Router;

@@ -47,6 +47,7 @@ pub(super) fn read(body: String, asked: &str) -> Result<Outcome, NoAnswer> {
         truncated,
         filtered,
         refused: said.refused,
+        cached: None,
         body,
     })
 }
@@ -138,6 +139,7 @@ fn usage(usage: Option<&Value>) -> Usage {
         output_tokens: count("/completion_tokens"),
         cached_input_tokens: count("/prompt_tokens_details/cached_tokens"),
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
+        cost_nanos: 0,
     }
 }
 

@@ -31,7 +31,8 @@ fn openai_with_all_its_details() {
             input_tokens: 19,
             output_tokens: 10,
             cached_input_tokens: 16,
-            reasoning_tokens: 7
+            reasoning_tokens: 7,
+            cost_nanos: 0,
         }
     );
     assert!(!outcome.truncated && !outcome.filtered && !outcome.refused);

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-use super::{backoff::Backoff, held::Held};
+use super::{backoff::Backoff, held::Held, slot::Slot};
 use crate::{
     journal,
     model::{Event, Status, Task},
@@ -20,7 +20,7 @@ pub(super) struct Finished {
     pub(super) task: Arc<Task>,
     pub(super) event: Event,
     /// Kept until the commit, so that a slow store slows the pool down instead of filling memory.
-    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) _slot: Slot,
 }
 
 /// Commits until every sender is gone and everything sent is committed.

@@ -149,6 +149,7 @@ mod tests {
             labels: [].into(),
             retry_of: None,
             create_time: now,
+            caching: None,
             stream: false,
         };
         let id = IdRange::new(now, 0, 1, 1).first;

@@ -1,11 +1,12 @@
 //! From queue to outcome: takes tasks, runs them, and commits what became of them.
 //!
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
-//! [`marker`] marks calls as sent, [`relay`] passes on what they answer as it comes, [`keeper`] renews leases,
-//! [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! [`cache`] finds answers of equal tasks, [`marker`] marks calls as sent, [`relay`] passes on what they answer as it
+//! comes, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
 mod appetite;
 mod backoff;
+mod cache;
 mod committer;
 pub mod function;
 mod held;
@@ -18,12 +19,18 @@ mod quota;
 mod reaper;
 mod relay;
 mod runner;
+mod slot;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{chance, model::WorkerId, store::Store, upstream};
+use crate::{
+    chance,
+    model::{Prices, WorkerId},
+    store::Store,
+    upstream,
+};
 
 use lane::Lanes;
 
@@ -32,12 +39,14 @@ pub use function::{Function, Registry};
 /// How a worker process works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Ceiling of tasks in hand.
+    /// Ceiling of tasks that run at once; those that wait for the call of an equal one do not count.
     pub concurrency: usize,
     /// How long a silent worker keeps a task; at least a second.
     pub lease: Duration,
     /// How long a shutdown waits for running tasks.
     pub grace: Duration,
+    /// How old an answer may be that another task takes.
+    pub cache_ttl: Duration,
 }
 
 /// The workers of one process.
@@ -45,6 +54,7 @@ pub struct Worker {
     store: Arc<dyn Store>,
     upstream: upstream::Router,
     functions: Arc<Registry>,
+    prices: Prices,
     config: Config,
 }
 
@@ -60,8 +70,15 @@ impl Worker {
             store,
             upstream: upstream.into(),
             functions,
+            prices: Prices::default(),
             config,
         }
+    }
+
+    /// Tells of every answer what it cost, by these prices.
+    #[must_use]
+    pub fn priced(self, prices: Prices) -> Self {
+        Worker { prices, ..self }
     }
 
     /// Works until `shutdown`, then drains: takes no more tasks, lets the running ones finish within the grace and
@@ -71,6 +88,7 @@ impl Worker {
             store,
             upstream,
             functions,
+            prices,
             config,
         } = self;
         let id = WorkerId(chance::number().max(1));
@@ -89,8 +107,21 @@ impl Worker {
         let heard = Lanes::start(store.as_ref(), &loops, |queue| {
             relay::run(store.clone(), queue)
         });
-        let relay = relay::Relay::new(heard);
-        let runner = runner::Runner::new(store.clone(), upstream, functions, marker, relay, id);
+        let cache = Arc::new(cache::Cache::new(
+            store.clone(),
+            config.cache_ttl,
+            shutdown.clone(),
+        ));
+        let runner = runner::Runner {
+            store: store.clone(),
+            upstream,
+            functions,
+            marker,
+            relay: relay::Relay::new(heard),
+            cache: cache.clone(),
+            prices: Arc::new(prices),
+            worker: id,
+        };
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
         loops.spawn(keeper::run(
             store.clone(),
@@ -98,6 +129,7 @@ impl Worker {
             config.lease,
             stop.clone(),
         ));
+        loops.spawn(cache::run(cache, stop.clone()));
         loops.spawn(reaper::run(store.clone(), config.lease, stop.clone()));
         loops.spawn(janitor::run(store, stop.clone()));
 

@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError};
+use tokio::sync::{Notify, broadcast::error::RecvError};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Config,
-    appetite::Appetite,
     backoff::{Backoff, jittered},
     committer::Finished,
     held::Held,
     lane::Lanes,
     runner::Runner,
+    slot::{Room, Slot},
 };
 use crate::{
     clock::Timestamp,
@@ -36,8 +36,7 @@ pub(super) struct Pool {
     done: Lanes<Finished>,
     worker: WorkerId,
     config: Config,
-    slots: Arc<Semaphore>,
-    appetite: Arc<Appetite>,
+    room: Room,
     release: CancellationToken,
     running: TaskTracker,
 }
@@ -58,8 +57,7 @@ impl Pool {
             done,
             worker,
             config,
-            slots: Arc::new(Semaphore::new(config.concurrency)),
-            appetite: Arc::default(),
+            room: Room::new(config.concurrency),
             release: CancellationToken::new(),
             running: TaskTracker::new(),
         }
@@ -119,20 +117,20 @@ impl Pool {
     }
 
     /// Every free slot, at least one, for as many tasks as can be sent soon; none at shutdown.
-    async fn take_slots(&self, shutdown: &CancellationToken) -> Option<Vec<OwnedSemaphorePermit>> {
+    async fn take_slots(&self, shutdown: &CancellationToken) -> Option<Vec<Slot>> {
         let first = tokio::select! {
             biased;
             () = shutdown.cancelled() => return None,
-            slot = self.slots.clone().acquire_owned() => slot.ok()?,
+            slot = self.room.enter() => slot?,
         };
-        let room = tokio::select! {
+        let turns = tokio::select! {
             biased;
             () = shutdown.cancelled() => return None,
-            room = self.appetite.wait(|| self.runner.room()) => room,
+            turns = self.room.wait(|| self.runner.room()) => turns,
         };
         let mut slots = vec![first];
-        while slots.len() < MAX_BATCH.min(room)
-            && let Ok(slot) = self.slots.clone().try_acquire_owned()
+        while slots.len() < MAX_BATCH.min(turns)
+            && let Some(slot) = self.room.try_enter()
         {
             slots.push(slot);
         }
@@ -153,10 +151,11 @@ impl Pool {
         }
     }
 
-    fn start(&self, task: Task, slot: OwnedSemaphorePermit) {
+    fn start(&self, task: Task, mut slot: Slot) {
         let (lost, progress) = self.held.insert(&task);
         let (runner, held, done) = (self.runner.clone(), self.held.clone(), self.done.clone());
-        let (release, waiting) = (self.release.clone(), self.appetite.take());
+        let release = self.release.clone();
+        slot.fill();
         journal::moved(&task);
         self.running.spawn(async move {
             let task = Arc::new(task);
@@ -166,9 +165,11 @@ impl Pool {
                     held.remove(task.id, task.fence());
                     return;
                 }
-                event = runner.run(task.clone(), progress, waiting) => event,
+                event = runner.run(task.clone(), progress, &mut slot) => event,
                 () = release.cancelled() => Event::Released,
             };
+            // However it ended, it waits for no turn any more.
+            drop(slot.waiting());
             let id = task.id;
             let finished = Finished {
                 task,

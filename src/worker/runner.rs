@@ -13,16 +13,18 @@ use futures::FutureExt as _;
 
 use super::{
     appetite::Waiting,
+    cache::{Asked, Cache},
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
     marker::Marker,
     relay::Relay,
+    slot::Slot,
 };
 use crate::{
     chance,
     model::{
-        Budget, ErrorCode, Event, Failed, Failure, Outcome, Recourse, Task, Wait, Work, WorkerId,
-        retry,
+        Budget, ErrorCode, Event, Failed, Failure, Outcome, Prices, Recourse, Task, Wait, Work,
+        WorkerId, retry,
     },
     store::Store,
     upstream::{self, Call},
@@ -37,46 +39,30 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
 /// Runs tasks, one call each.
 #[derive(Clone)]
 pub(super) struct Runner {
-    store: Arc<dyn Store>,
-    upstream: upstream::Router,
-    functions: Arc<Registry>,
-    marker: Marker,
-    relay: Relay,
-    worker: WorkerId,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) upstream: upstream::Router,
+    pub(super) functions: Arc<Registry>,
+    pub(super) marker: Marker,
+    pub(super) relay: Relay,
+    pub(super) cache: Arc<Cache>,
+    pub(super) prices: Arc<Prices>,
+    pub(super) worker: WorkerId,
 }
 
 impl Runner {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        upstream: upstream::Router,
-        functions: Arc<Registry>,
-        marker: Marker,
-        relay: Relay,
-        worker: WorkerId,
-    ) -> Self {
-        Runner {
-            store,
-            upstream,
-            functions,
-            marker,
-            relay,
-            worker,
-        }
-    }
-
     /// How many tasks may wait for their turns; none where any number may be begun.
     pub(super) fn room(&self) -> Option<usize> {
         self.upstream.room()
     }
 
-    /// One attempt at a task, which begins when `waiting` is dropped. A panic in it becomes the task's own failure.
-    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress, waiting: Waiting) -> Event {
+    /// One attempt at a task. A panic in it becomes the task's own failure.
+    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress, slot: &mut Slot) -> Event {
         let left = task.spec.deadline.since(self.store.now());
         if left.is_zero() {
             return Event::DeadlinePassed(task.deadline_failure());
         }
         let sent = AtomicBool::new(false);
-        let attempt = self.attempt(task.clone(), progress, waiting, &sent);
+        let attempt = self.ask_or_attempt(task.clone(), progress, &sent, slot);
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         let ended = match tokio::time::timeout(left, attempt).await {
             Err(_) => {
@@ -89,7 +75,8 @@ impl Runner {
             Ok(Err(_panic)) => Err(panicked(&task)),
         };
         match ended {
-            Ok(outcome) => Event::Succeeded(Box::new(outcome)),
+            Ok(Some(outcome)) => Event::Succeeded(Box::new(outcome)),
+            Ok(None) => Event::Released,
             Err(failed) => {
                 let now = self.store.now();
                 retry::after_failure(&task, failed, now, chance::unit())
@@ -97,11 +84,38 @@ impl Runner {
         }
     }
 
+    /// What an equal task has found, or else an attempt of its own; none when the task is to go back to the queue.
+    async fn ask_or_attempt(
+        &self,
+        task: Arc<Task>,
+        progress: Progress,
+        sent: &AtomicBool,
+        slot: &mut Slot,
+    ) -> Result<Option<Outcome>, Failed> {
+        let call = match self.cache.ask(&task, slot).await {
+            Asked::Answer(outcome) => return Ok(Some(outcome)),
+            Asked::GiveBack => return Ok(None),
+            Asked::Call(call) => call,
+        };
+        let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent);
+        let priced = attempt.await.map(|outcome| self.priced(&task, outcome));
+        call.end(priced).map(Some)
+    }
+
+    /// The answer with what it cost, if its model has a price.
+    fn priced(&self, task: &Task, mut outcome: Outcome) -> Outcome {
+        if let Some(price) = self.prices.find(&task.spec.model, &outcome.model) {
+            outcome.usage.cost_nanos = price.of(&outcome.usage);
+        }
+        outcome
+    }
+
+    /// A call of the task's own, which begins when `waiting` is dropped.
     async fn attempt(
         &self,
         task: Arc<Task>,
         progress: Progress,
-        waiting: Waiting,
+        waiting: Option<Waiting>,
         sent: &AtomicBool,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;

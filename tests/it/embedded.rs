@@ -148,6 +148,7 @@ fn spec(now: Timestamp) -> Spec {
         labels: Default::default(),
         retry_of: None,
         create_time: now,
+        caching: None,
         stream: false,
     }
 }

@@ -217,7 +217,7 @@ def test_what_would_be_misread_is_refused_before_it_is_sent(client: Any, server:
     assert "SubmitBatch" not in server.requests
 
 
-@pytest.mark.parametrize("name", ["TaskStatus", "Priority", "TransitionCause", "WaitReason", "CacheOutcome",
+@pytest.mark.parametrize("name", ["TaskStatus", "Priority", "TransitionCause", "WaitReason", "CacheMode", "CacheOutcome",
                                   "ErrorCode", "ParkReason", "DurabilityLevel", "CancelResult", "RetryResult"])
 def test_the_enumerations_are_those_of_the_protocol(name: str) -> None:
     files = (task_pb2.DESCRIPTOR, wire.DESCRIPTOR)

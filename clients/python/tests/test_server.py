@@ -92,6 +92,22 @@ def test_status_and_listing_find_the_tasks(live: Any) -> None:
     live.cancel(batch)
 
 
+def test_an_equal_prompt_is_answered_from_the_cache_until_it_is_invalidated(live: Any) -> None:
+    def answered() -> Any:
+        batch = live.submit(["asked often"], cache=tidings.CacheMode.ENABLED, cache_max_age=3600)
+        (task,) = live.wait(batch, timeout=WAIT_SECONDS)
+        return task
+
+    # The other client, on the same server, may have asked before.
+    answered()
+    again = answered()
+    assert again.result.cache is tidings.CacheOutcome.HIT
+    assert again.result.usage == tidings.Usage()
+    assert live.invalidate(again.id) == 1
+    assert live.invalidate([again.id]) == 0
+    assert answered().result.cache is tidings.CacheOutcome.MISS
+
+
 def test_cancelled_tasks_can_be_retried(live: Any) -> None:
     batch = held(live)
     first, second = batch.task_ids

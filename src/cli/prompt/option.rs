@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::value::RawValue;
 
 use super::member::{quoted, text, value};
-use crate::proto::v1::{Priority, TaskOptions};
+use crate::proto::v1::{CacheMode, Priority, TaskOptions};
 
 /// The members that set an option.
 const KNOWN: &str = "prompt, custom_id, model, priority, timeout, deadline, not_before, status_retention, \
-                     result_retention, max_attempts, labels, stream_output";
+                     result_retention, max_attempts, labels, cache, cache_max_age, stream_output";
 
 /// Sets the option that a member names.
 pub(super) fn set(options: &mut TaskOptions, name: &str, raw: &RawValue) -> Result<(), String> {
@@ -21,6 +21,8 @@ pub(super) fn set(options: &mut TaskOptions, name: &str, raw: &RawValue) -> Resu
         "result_retention" => options.result_retention = Some(length(name, raw)?),
         "deadline" => options.deadline = Some(instant(name, raw)?),
         "not_before" => options.not_before = Some(instant(name, raw)?),
+        "cache" => options.cache = cache(name, raw)?.into(),
+        "cache_max_age" => options.cache_max_age = Some(length(name, raw)?),
         "max_attempts" => options.max_attempts = value(name, raw, "a whole number")?,
         "stream_output" => options.stream_output = Some(value(name, raw, "true or false")?),
         "labels" => {
@@ -43,6 +45,17 @@ fn priority(name: &str, raw: &RawValue) -> Result<Priority, String> {
         "normal" => Ok(Priority::Normal),
         "high" => Ok(Priority::High),
         _ => Err(format!("member `{name}` must be low, normal or high")),
+    }
+}
+
+fn cache(name: &str, raw: &RawValue) -> Result<CacheMode, String> {
+    match text(name, raw)?.as_str() {
+        "enabled" => Ok(CacheMode::Enabled),
+        "bypass" => Ok(CacheMode::Bypass),
+        "refresh" => Ok(CacheMode::Refresh),
+        _ => Err(format!(
+            "member `{name}` must be enabled, bypass or refresh"
+        )),
     }
 }
 

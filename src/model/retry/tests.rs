@@ -21,6 +21,7 @@ fn processing() -> Task {
         labels: BTreeMap::new(),
         retry_of: None,
         create_time: START,
+        caching: None,
         stream: false,
     };
     let id = IdRange::new(START, 0, 1, 1).first;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Faults, Rules, work::Asked};
 use crate::{
     clock::Timestamp,
-    model::{Priority, Spec},
-    proto::v1::TaskOptions,
+    model::{Caching, Priority, Spec, Work, cache_key},
+    proto::v1::{CacheMode, TaskOptions},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -33,6 +33,8 @@ pub(in crate::service) struct Terms {
     max_attempts: Option<u32>,
     labels: BTreeMap<String, String>,
     pub(super) stream: Option<bool>,
+    cache: Option<CacheMode>,
+    cache_max_age: Option<Duration>,
 }
 
 impl Terms {
@@ -67,6 +69,12 @@ impl Terms {
             max_attempts: reader.max_attempts(options.max_attempts),
             labels: reader.labels(&options.labels),
             stream: options.stream_output,
+            cache: reader.cache(options.cache),
+            cache_max_age: reader.duration(
+                "cache_max_age",
+                options.cache_max_age.as_ref(),
+                MAX_AHEAD,
+            ),
         }
     }
 
@@ -85,6 +93,12 @@ impl Terms {
             max_attempts: self.max_attempts.or(defaults.max_attempts),
             labels,
             stream: self.stream.or(defaults.stream),
+            cache: self.cache.or(defaults.cache),
+            cache_max_age: match self.cache {
+                // A default of the call is for the tasks that take what the cache has.
+                Some(CacheMode::Bypass | CacheMode::Refresh) => self.cache_max_age,
+                _ => self.cache_max_age.or(defaults.cache_max_age),
+            },
         }
     }
 
@@ -106,6 +120,14 @@ impl Terms {
                 "is longer than result_retention; the history cannot outlive its task",
             );
         }
+        if let (Some(CacheMode::Bypass | CacheMode::Refresh), Some(_)) =
+            (self.cache, self.cache_max_age)
+        {
+            faults.add(
+                format!("{field}.cache_max_age"),
+                "is stated for a task that takes no answer from the cache; leave it out",
+            );
+        }
         if self.labels.len() > MAX_LABELS {
             let count = self.labels.len();
             faults.add(
@@ -113,6 +135,30 @@ impl Terms {
                 format!("has {count} labels with the call's defaults, at most {MAX_LABELS}"),
             );
         }
+    }
+
+    /// Whether the cache was asked to take part.
+    pub(super) fn caches(&self) -> bool {
+        matches!(self.cache, Some(mode) if mode != CacheMode::Bypass)
+            || self.cache_max_age.is_some()
+    }
+
+    /// How the cache takes part in this work.
+    fn caching(&self, work: &Work) -> Option<Caching> {
+        let is_repeatable = || match work {
+            Work::Request { body, .. } => cache_key::is_repeatable(body.as_bytes()),
+            Work::Prompt { .. } | Work::Function { .. } => false,
+        };
+        let takes_part = match self.cache {
+            _ if !work.is_upstream() => false,
+            Some(CacheMode::Bypass) => false,
+            Some(CacheMode::Enabled | CacheMode::Refresh) => true,
+            Some(CacheMode::Unspecified) | None => is_repeatable(),
+        };
+        takes_part.then(|| Caching {
+            refresh: self.cache == Some(CacheMode::Refresh),
+            max_age_ms: self.cache_max_age.map(millis),
+        })
     }
 
     /// The spec of a task under these terms.
@@ -138,6 +184,7 @@ impl Terms {
             .unwrap_or(config.result_retention)
             .max(status);
         Spec {
+            caching: self.caching(&work),
             work,
             custom_id,
             model,
@@ -153,6 +200,17 @@ impl Terms {
             create_time: rules.now,
             stream,
         }
+    }
+}
+
+/// Reads TaskOptions.cache.
+fn cache_mode(code: i32) -> Result<Option<CacheMode>, String> {
+    match CacheMode::try_from(code) {
+        Ok(CacheMode::Unspecified) => Ok(None),
+        Ok(mode) => Ok(Some(mode)),
+        Err(_) => Err(format!(
+            "{code} is no cache mode; ENABLED is 1, BYPASS 2, REFRESH 3"
+        )),
     }
 }
 
@@ -190,6 +248,16 @@ impl Reader<'_> {
             );
         }
         priority
+    }
+
+    fn cache(&mut self, code: i32) -> Option<CacheMode> {
+        match cache_mode(code) {
+            Ok(mode) => mode,
+            Err(description) => {
+                self.fault("cache", description);
+                None
+            }
+        }
     }
 
     fn duration(

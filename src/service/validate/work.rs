@@ -348,6 +348,12 @@ fn function(
             "a function is not streamed; leave options.stream_output unset",
         );
     }
+    if own.caches() {
+        faults.add(
+            field,
+            "a function always runs; leave options.cache and options.cache_max_age out, or set BYPASS",
+        );
+    }
     let arguments = match call.arguments.as_str() {
         "" => "null",
         text => text,

@@ -7,7 +7,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 use super::journal::COMMIT_SEQ;
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, IdRange, Status, TaskId},
+    model::{Batch, BatchId, CacheKey, IdRange, Status, TaskId},
     store::{Error, Moved, TOMBSTONE_RETENTION, record::Fault},
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Disk {
     pub(super) log: Keyspace,
     /// Idempotency key → [`KeyRecord`].
     pub(super) idem: Keyspace,
+    /// Cache key → [`super::lead::LeadRecord`].
+    pub(super) lead: Keyspace,
     /// Task id → until when the id is still known to have existed.
     pub(super) tomb: Keyspace,
     /// [`Expiry`] → nothing: what a sweep walks, earliest first.
@@ -70,6 +72,7 @@ impl Disk {
             range: keyspace("range", SMALL_MEMTABLE)?,
             log: keyspace("log", SMALL_MEMTABLE)?,
             idem: keyspace("idem", SMALL_MEMTABLE)?,
+            lead: keyspace("lead", SMALL_MEMTABLE)?,
             tomb: keyspace("tomb", SMALL_MEMTABLE)?,
             expiry: keyspace("expiry", SMALL_MEMTABLE)?,
             meta,
@@ -203,6 +206,8 @@ pub(super) enum Expiry {
     Key(String),
     /// A done batch with its log.
     Batch(BatchId),
+    /// The lead of a cache key.
+    Lead(CacheKey),
 }
 
 impl Expiry {
@@ -213,6 +218,7 @@ impl Expiry {
             Expiry::Tomb(id) => (2, id.as_bytes()),
             Expiry::Key(key) => (3, key.as_bytes()),
             Expiry::Batch(id) => (4, id.as_bytes()),
+            Expiry::Lead(key) => (5, key.as_bytes()),
         };
         let mut bytes = instant_key(at).to_vec();
         bytes.push(kind);
@@ -231,6 +237,7 @@ impl Expiry {
             2 => Expiry::Tomb(TaskId::from_bytes(id16()?)),
             3 => Expiry::Key(String::from_utf8(id.to_vec()).map_err(|_| unknown())?),
             4 => Expiry::Batch(BatchId::from_bytes(id16()?)),
+            5 => Expiry::Lead(CacheKey::from_bytes(id.try_into().map_err(|_| unknown())?)),
             _ => return Err(unknown()),
         };
         Ok((decode_instant(at)?, expiry))
@@ -313,6 +320,7 @@ mod tests {
             Expiry::Tomb(task),
             Expiry::Key("tenant/key".into()),
             Expiry::Batch(batch),
+            Expiry::Lead(CacheKey::from_bytes([9; 32])),
         ];
         for expiry in &all {
             let key = expiry.key(Timestamp(9));

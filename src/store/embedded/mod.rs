@@ -12,6 +12,7 @@ mod group;
 mod index;
 mod inspect;
 mod journal;
+mod lead;
 mod machine;
 mod manifest;
 mod open;
@@ -40,11 +41,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{Clock, Timestamp},
-    model::{Batch, BatchId, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error,
-        Extension, Info, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission,
-        Swap, Verdict, slot::Slots,
+        Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
+        Extension, Info, Lead, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store,
+        Submission, Swap, Verdict, slot::Slots,
     },
 };
 
@@ -330,6 +331,15 @@ impl Store for EmbeddedStore {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.ask(move |machine| machine.amend(id, amendment)).await
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.ask(move |machine| machine.bid(&bid)).await
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        let keys = keys.to_vec();
+        self.ask(move |machine| machine.forget(&keys)).await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

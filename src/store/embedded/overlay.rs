@@ -7,9 +7,10 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use super::{
     disk::{BatchRecord, Disk, Expiry, KeyRecord, LOG_ENTRY_LEN, encode_moved, placed_key},
     journal::COMMIT_SEQ,
+    lead::LeadRecord,
 };
 use crate::{
-    model::{BatchId, Task, TaskId},
+    model::{BatchId, CacheKey, Task, TaskId},
     store::{
         Change, Moved, Note,
         record::{cbor, encode_state},
@@ -26,6 +27,8 @@ pub(super) struct Overlay {
     pub(super) batches: HashSet<BatchId>,
     /// Idempotency keys set, or, where there is none, removed.
     pub(super) keys: HashMap<String, Option<KeyRecord>>,
+    /// Leads of cache keys set, or, where there is none, removed.
+    pub(super) leads: HashMap<CacheKey, Option<LeadRecord>>,
     /// Batches parked, resumed or closed.
     pub(super) amended: Vec<BatchId>,
     /// Progress that became known.
@@ -50,6 +53,7 @@ impl Overlay {
             tasks: HashMap::new(),
             batches: HashSet::new(),
             keys: HashMap::new(),
+            leads: HashMap::new(),
             amended: Vec::new(),
             notes: Vec::new(),
             swept: false,
@@ -73,7 +77,8 @@ impl Overlay {
         !(self.writes.is_empty()
             && self.tasks.is_empty()
             && self.batches.is_empty()
-            && self.keys.is_empty())
+            && self.keys.is_empty()
+            && self.leads.is_empty())
     }
 
     /// Writes everything at once, durably, as commit number `seq`; `batches` finds the records of `self.batches`.
@@ -102,6 +107,15 @@ impl Overlay {
                     writes.insert(&disk.idem, key.as_bytes(), cbor(record));
                 }
                 None => writes.remove(&disk.idem, key.as_bytes()),
+            }
+        }
+        for (key, record) in &self.leads {
+            match record {
+                Some(record) => {
+                    Expiry::Lead(*key).put(disk, &mut writes, record.until);
+                    writes.insert(&disk.lead, key.as_bytes(), record.encode());
+                }
+                None => writes.remove(&disk.lead, key.as_bytes()),
             }
         }
         writes.insert(&disk.meta, COMMIT_SEQ, seq.to_be_bytes());

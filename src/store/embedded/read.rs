@@ -9,10 +9,11 @@ use super::{
         BatchRecord, Disk, KeyRecord, LOG_ENTRY_LEN, corrupt, decode_instant, decode_moved,
         decode_placed, placed_key, read_error,
     },
+    lead::LeadRecord,
 };
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, IdRange, Status, Task, TaskId},
+    model::{Batch, BatchId, CacheKey, IdRange, Status, Task, TaskId},
     store::{
         Cursor, Error, Listing, Log, Lookup, TOMBSTONE_RETENTION,
         record::{Head, decode_state, from_cbor},
@@ -98,6 +99,15 @@ impl<'a> View<'a> {
         };
         let record: KeyRecord = from_cbor(&bytes, "idempotency key").map_err(corrupt)?;
         Ok(Some(record).filter(|record| record.expire_time > now))
+    }
+
+    /// The lead of a cache key, unless it is past its time.
+    pub(super) fn lead(&self, key: &CacheKey, now: Timestamp) -> Result<Option<LeadRecord>, Error> {
+        let Some(bytes) = self.get(&self.disk.lead, key.as_bytes())? else {
+            return Ok(None);
+        };
+        let record = LeadRecord::decode(&bytes)?;
+        Ok(Some(record).filter(|record| record.until > now))
     }
 
     /// Up to `max` entries of a batch's log from `from`, with the batch.

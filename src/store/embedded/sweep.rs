@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{BatchId, TaskId},
+    model::{BatchId, CacheKey, TaskId},
     store::{Error, TOMBSTONE_RETENTION, record::from_cbor},
 };
 
@@ -37,6 +37,7 @@ impl Machine {
                 Expiry::Task(id) => self.sweep_task(id, at + TOMBSTONE_RETENTION, now),
                 Expiry::Tomb(id) => self.overlay.writes.remove(&disk.tomb, id.as_bytes()),
                 Expiry::Key(name) => self.sweep_key(name, now)?,
+                Expiry::Lead(key) => self.sweep_lead(key),
                 Expiry::Batch(id) => {
                     let budget = SWEEP_LIMIT - removed;
                     let pieces = self.sweep_batch(&snapshot, id, now, budget)?;
@@ -72,6 +73,13 @@ impl Machine {
             self.overlay.keys.insert(key, None);
         }
         Ok(())
+    }
+
+    /// A lead that was set again has a later entry of its own.
+    fn sweep_lead(&mut self, key: CacheKey) {
+        if !matches!(self.lead(&key), Ok(Some(_))) {
+            self.overlay.leads.insert(key, None);
+        }
     }
 
     /// Removes a batch, or, when that is more than `budget` pieces, so many of them. Answers how many there were.

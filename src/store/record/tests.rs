@@ -20,6 +20,7 @@ fn task() -> Task {
         labels: [("k".into(), "v".into())].into(),
         retry_of: Some(ids.first),
         create_time: now,
+        caching: None,
         stream: false,
     };
     Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
@@ -76,7 +77,7 @@ fn a_record_of_another_format_is_a_fault() {
 }
 
 #[test]
-fn a_spec_from_before_there_were_streams_is_read() {
+fn a_spec_from_before_the_cache_and_streams_is_read() {
     let spec = Spec::clone(&task().spec);
     let bytes = encode_spec(&spec);
     let mut fields = minicbor::Decoder::new(&bytes);
@@ -86,4 +87,40 @@ fn a_spec_from_before_there_were_streams_is_read() {
     // A list of thirteen.
     before[0] = 0x8d;
     assert_eq!(from_cbor::<Spec>(&before, "spec"), Ok(spec));
+}
+
+#[test]
+fn an_outcome_from_before_the_cache_is_read() {
+    /// As both were written then: what is left out at the end was not there.
+    #[derive(minicbor::Encode)]
+    struct Early {
+        #[n(0)]
+        text: String,
+        #[n(1)]
+        body: String,
+        #[n(2)]
+        model: String,
+        #[n(3)]
+        finish_reason: String,
+        #[n(4)]
+        usage: crate::model::Usage,
+        #[n(5)]
+        truncated: bool,
+        #[n(6)]
+        filtered: bool,
+        #[n(7)]
+        refused: bool,
+    }
+    let early = Early {
+        text: "yes".into(),
+        body: "{}".into(),
+        model: "m".into(),
+        finish_reason: "stop".into(),
+        usage: crate::model::Usage::default(),
+        truncated: true,
+        filtered: false,
+        refused: false,
+    };
+    let read: Outcome = from_cbor(&cbor(&early), "outcome").unwrap();
+    assert_eq!((read.cached, read.truncated), (None, true));
 }

@@ -161,7 +161,7 @@ fn decode_sums(numbers: &[Value]) -> Option<(Counts, Usage)> {
     let [queued, processing, completed, error, cancelled, usage @ ..] = &numbers[..] else {
         return None;
     };
-    let [input, output, cached, reasoning] = *usage else {
+    let [input, output, cached, reasoning, cost] = *usage else {
         return None;
     };
     let counts = Counts {
@@ -176,6 +176,7 @@ fn decode_sums(numbers: &[Value]) -> Option<(Counts, Usage)> {
         output_tokens: output,
         cached_input_tokens: cached,
         reasoning_tokens: reasoning,
+        cost_nanos: cost,
     };
     Some((counts, usage))
 }

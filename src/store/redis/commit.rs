@@ -133,12 +133,12 @@ fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<(Vec<Vec<u8>>, Vec<usi
 }
 
 /// `fence 12 | u8 guard | batch 16` and then
-/// `u8 from | u8 to | u8 place | u8 priority | u32 revision | u8 status | i64 due, deadline, expiry, end | u64 × 4 usage
+/// `u8 from | u8 to | u8 place | u8 priority | u32 revision | u8 status | i64 due, deadline, expiry, end | u64 × 5 usage
 /// | u64 weight`,
 /// then the expiry of record and tombstone once more as text, since a script's numbers cost it time to write.
 fn pack_move(commit: &Commit) -> Vec<u8> {
     let task = &commit.task;
-    let mut bytes = Vec::with_capacity(144);
+    let mut bytes = Vec::with_capacity(152);
     bytes.extend(commit.fence.epoch.to_be_bytes());
     bytes.extend(commit.fence.revision.to_be_bytes());
     let leased = commit.guard == Guard::LeaseExpired;
@@ -163,6 +163,7 @@ fn pack_move(commit: &Commit) -> Vec<u8> {
     bytes.extend(usage.output_tokens.to_be_bytes());
     bytes.extend(usage.cached_input_tokens.to_be_bytes());
     bytes.extend(usage.reasoning_tokens.to_be_bytes());
+    bytes.extend(usage.cost_nanos.to_be_bytes());
     bytes.extend(task.spec.weight().to_be_bytes());
     for retention in [Duration::ZERO, TOMBSTONE_RETENTION] {
         if let Some(expiry) = task.expire_time() {

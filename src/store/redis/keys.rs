@@ -18,6 +18,7 @@
 //! bs          zset    batch ids by create time
 //! pb          set     ids of parked batches
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
+//! l:<key>     string  the lead of a cache key: task id, u32 epoch, u64 revision; expires
 //! i:<key>     string  idempotency key: hash of the content, batch id, id range
 //! v:<key>     string  a value that processes agree on: u64 version, value; expires when nobody writes it
 //! m           hash    schema, partitions, epoch, seq, picks, counts of queued (q) and processing (p), the bytes of
@@ -43,6 +44,7 @@ const CALLS: &str = "bc:";
 const BATCHES: &str = "bs";
 const PARKED: &str = "pb";
 const CLAIM: &str = "c:";
+const LEAD: &str = "l:";
 const IDEMPOTENCY: &str = "i:";
 const SLOT: &str = "v:";
 const CHANNEL: &str = "ev";
@@ -131,6 +133,7 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("BATCHES", below(BATCHES)),
         ("PARKED", below(PARKED)),
         ("CLAIM", below(CLAIM)),
+        ("LEAD", below(LEAD)),
         ("IDEMPOTENCY", below(IDEMPOTENCY)),
         ("SLOT", below(SLOT)),
         ("CHANNEL", below(CHANNEL)),

@@ -18,6 +18,7 @@ mod error;
 mod feed;
 mod follow;
 mod keys;
+mod lead;
 mod lease;
 mod ledger;
 mod link;
@@ -64,12 +65,13 @@ use self::{
     sentinel::Sentinels,
 };
 use super::{
-    Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error, Extension,
-    Info, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
+    Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
+    Extension, Info, Lead, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission,
+    Swap, Verdict,
 };
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, Task, TaskId, WorkerId, id::MAX_PARTITIONS},
+    model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId, id::MAX_PARTITIONS},
 };
 
 pub use durable::Wait;
@@ -360,6 +362,14 @@ impl Store for RedisStore {
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         let amend = self.amend_batch(id, amendment);
         self.router.read_surely(amend, is_none).await
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.place_bid(bid).await
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        self.forget_leads(keys).await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

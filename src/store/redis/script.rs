@@ -31,7 +31,7 @@ const READ_STEP: usize = 8;
 const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
 /// Fields of a batch in the order in which scripts return them.
 const BATCH_FIELDS: &str =
-    "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'parked' }";
+    "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'parked' }";
 
 /// The scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,12 @@ pub(super) enum Script {
     Epoch,
     Ready,
     Swap,
+    Bid,
+    Forget,
 }
 
 impl Script {
-    const ALL: [Script; 15] = [
+    const ALL: [Script; 17] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
@@ -70,6 +72,8 @@ impl Script {
         Script::Epoch,
         Script::Ready,
         Script::Swap,
+        Script::Bid,
+        Script::Forget,
     ];
 
     fn body(self) -> &'static str {
@@ -89,6 +93,8 @@ impl Script {
             Script::Epoch => include_str!("scripts/epoch.lua"),
             Script::Ready => include_str!("scripts/ready.lua"),
             Script::Swap => include_str!("scripts/swap.lua"),
+            Script::Bid => include_str!("scripts/bid.lua"),
+            Script::Forget => include_str!("scripts/forget.lua"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What clients see: every test talks gRPC to a whole server, on each store.
 
+mod cache;
 mod cancel;
 mod damage;
 mod deltas;
@@ -7,6 +8,7 @@ mod endpoints;
 mod faults;
 mod functions;
 mod health;
+mod ledger;
 mod limits;
 mod main_job;
 mod options;

@@ -191,6 +191,13 @@ impl TaskService for Service {
         refused()
     }
 
+    async fn invalidate_cache(
+        &self,
+        _: Request<v1::InvalidateCacheRequest>,
+    ) -> Result<Response<v1::InvalidateCacheResponse>, Status> {
+        refused()
+    }
+
     async fn get_server_info(
         &self,
         _: Request<v1::GetServerInfoRequest>,

@@ -57,6 +57,7 @@ pub(super) async fn usage_sums_every_answer_once(h: Harness) {
     let expected = Usage {
         input_tokens: 6,
         output_tokens: 10,
+        cost_nanos: 14_000_000_002,
         ..Usage::default()
     };
     assert_eq!(h.batch(placed.batch).await.usage, expected);

@@ -152,6 +152,7 @@ impl Harness {
             labels: [].into(),
             retry_of: None,
             create_time: now,
+            caching: None,
             stream: false,
         }
     }

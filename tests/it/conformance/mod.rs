@@ -13,6 +13,7 @@ mod capacity;
 mod commit;
 mod deadline;
 mod feed;
+mod lead;
 mod lease;
 mod order;
 mod output;
@@ -153,6 +154,18 @@ cases! {
             a_reopened_store_hands_out_in_the_same_order,
             a_task_that_ran_while_the_store_was_reopened_is_held_or_given_back,
         }
+        lead {
+            a_key_has_one_lead_and_every_bidder_is_told,
+            of_many_bids_at_once_one_wins,
+            a_bid_takes_the_place_that_it_names_and_no_other,
+            a_bid_over_anybody_takes_any_place,
+            a_task_follows_itself_and_never_falls_back,
+            keys_are_led_apart_from_each_other,
+            a_lead_is_over_after_its_time,
+            a_lead_that_was_prolonged_outlives_a_sweep,
+            a_forgotten_lead_leaves_its_key_free,
+            a_reopened_store_knows_its_leads,
+        }
         feed {
             every_transition_is_announced_after_it_is_written,
             progress_is_announced,
@@ -202,6 +215,11 @@ cases! {
             all_batches_are_listed_newest_first_page_by_page,
             stats_count_what_is_there,
             a_reopened_store_has_forgotten_nothing,
+        }
+        lead {
+            of_many_bids_at_once_one_wins,
+            keys_are_led_apart_from_each_other,
+            a_forgotten_lead_leaves_its_key_free,
         }
         feed { every_transition_is_announced_after_it_is_written }
         slot { of_many_swaps_at_once_one_is_made }

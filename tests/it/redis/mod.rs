@@ -54,6 +54,7 @@ fn spec(priority: Priority) -> Spec {
         labels: BTreeMap::new(),
         retry_of: None,
         create_time: now(),
+        caching: None,
         stream: false,
     }
 }

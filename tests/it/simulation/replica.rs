@@ -53,6 +53,7 @@ impl Replica {
             concurrency,
             lease: LEASE,
             grace: GRACE,
+            cache_ttl: DAY,
         };
         let workers = Worker::new(link.clone(), upstream, functions.clone(), config);
         let worker = tokio::spawn(workers.run(shutdown.clone()));

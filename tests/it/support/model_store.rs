@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidings::{
     clock::{Clock, Timestamp},
-    model::{Batch, BatchId, Status, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Status, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Capacity, Change, Commit, Cursor, Durability, Error,
-        Extension, Info, Listing, Log, Lookup, Note, Output, Renewal, Slot, Stats, Store,
+        Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
+        Extension, Info, Lead, Listing, Log, Lookup, Note, Output, Renewal, Slot, Stats, Store,
         Submission, Swap, TOMBSTONE_RETENTION, Verdict,
     },
 };
@@ -273,6 +273,14 @@ impl Store for ModelStore {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.run(|state, _| Ok(state.amend(id, amendment)))
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.run(|state, now| Ok(state.bid(bid, now)))
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        self.run(|state, now| Ok(state.forget(keys, now)))
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

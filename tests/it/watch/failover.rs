@@ -12,10 +12,10 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
-        Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
+        Accepted, Acquired, Amendment, Bid, Change, Commit, Cursor, Error, Extension, Info, Lead,
+        Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -165,6 +165,14 @@ impl Store for Failover {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.present().amend(id, amendment).await
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.present().bid(bid).await
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        self.present().forget(keys).await
     }
 
     async fn sweep(&self) -> Result<usize, Error> {

@@ -196,6 +196,7 @@ fn spec() -> Spec {
         labels: [].into(),
         retry_of: None,
         create_time: START,
+        caching: None,
         stream: false,
     }
 }

@@ -13,6 +13,7 @@
 from tidings.aio import AsyncClient
 from tidings.client import Client
 from tidings.enums import (
+    CacheMode,
     CacheOutcome,
     CancelResult,
     DurabilityLevel,
@@ -71,6 +72,7 @@ __all__ = [
     "Batch",
     "BatchInfo",
     "BatchProgress",
+    "CacheMode",
     "CacheOutcome",
     "CancelOutcome",
     "CancelResult",

@@ -192,6 +192,10 @@ class AsyncClient:
         """Lets a parked batch go on."""
         return await self._run(calls.resume(batch))
 
+    async def invalidate(self, ids: calls.Ids) -> int:
+        """Forgets the answers that the requests of these tasks have in the cache; tells how many there were."""
+        return sum([await self._run(call) for call in calls.invalidate(ids)])
+
     async def server_info(self) -> ServerInfo:
         """Version, store, limits and registered functions of the server."""
         return await self._run(calls.server_info())

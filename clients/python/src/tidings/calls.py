@@ -157,6 +157,14 @@ def resume(batch: Union[str, Batch]) -> Call[BatchInfo]:
     return Call("ResumeBatch", request, lambda reply: convert.batch(reply.batch))
 
 
+def invalidate(ids: Ids) -> List[Call[int]]:
+    """The calls of InvalidateCache."""
+    return [
+        Call("InvalidateCache", wire.InvalidateCacheRequest(task_ids=some), lambda reply: int(reply.forgotten_count))
+        for some in _pages(ids)
+    ]
+
+
 def server_info() -> Call[ServerInfo]:
     """The call of GetServerInfo."""
     return Call("GetServerInfo", wire.GetServerInfoRequest(), convert.server_info)

@@ -211,6 +211,10 @@ class Client:
         """Lets a parked batch go on."""
         return self._run(calls.resume(batch))
 
+    def invalidate(self, ids: calls.Ids) -> int:
+        """Forgets the answers that the requests of these tasks have in the cache; tells how many there were."""
+        return sum(self._run(call) for call in calls.invalidate(ids))
+
     def server_info(self) -> ServerInfo:
         """Version, store, limits and registered functions of the server."""
         return self._run(calls.server_info())

@@ -185,6 +185,7 @@ def _usage(message: task_pb2.Usage) -> model.Usage:
         output_tokens=message.output_tokens,
         cached_input_tokens=message.cached_input_tokens,
         reasoning_tokens=message.reasoning_tokens,
+        cost_nanos=message.cost_nanos,
     )
 
 

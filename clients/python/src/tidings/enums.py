@@ -73,8 +73,17 @@ class WaitReason(_Open):
     NO_WORKER = 5
 
 
+class CacheMode(_Open):
+    """Whether an equal request of another task may answer a task."""
+
+    UNSPECIFIED = 0
+    ENABLED = 1
+    BYPASS = 2
+    REFRESH = 3
+
+
 class CacheOutcome(_Open):
-    """Which part a cache took in an answer."""
+    """Which part the cache took in an answer."""
 
     UNSPECIFIED = 0
     MISS = 1

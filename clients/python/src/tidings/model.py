@@ -23,12 +23,13 @@ from tidings.enums import (
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens used, as the upstream counted them."""
+    """Tokens used, as the upstream counted them, and their cost in billionths of the currency of the server's prices."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cost_nanos: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional, Sequence, TypedDict, Union
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tidings.enums import Priority
+from tidings.enums import CacheMode, Priority
 from tidings.v1 import task_pb2
 
 # Seconds, or a timedelta.
@@ -30,6 +30,8 @@ class OptionArguments(TypedDict, total=False):
     max_attempts: int
     labels: Mapping[str, str]
     stream_output: bool
+    cache: CacheMode
+    cache_max_age: Seconds
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
     # Have the answer streamed, so that a watch with `include_deltas` tells it as it comes.
     stream_output: Optional[bool] = None
+    # Whether an equal request of another task may answer this one.
+    cache: Optional[CacheMode] = None
+    # An answer older than this is not taken.
+    cache_max_age: Optional[Seconds] = None
 
     def to_message(self) -> task_pb2.TaskOptions:
         """The wire form."""
@@ -72,6 +78,8 @@ class Options:
             result_retention=_duration(self.result_retention),
             max_attempts=self.max_attempts,
             labels=self.labels,
+            cache=None if self.cache is None else task_pb2.CacheMode.Name(self.cache),
+            cache_max_age=_duration(self.cache_max_age),
         )
         if self.stream_output is not None:
             message.stream_output = self.stream_output

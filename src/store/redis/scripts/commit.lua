@@ -23,11 +23,11 @@ local function add(command, priority, batch, id)
   part[#part + 1] = id
 end
 
--- Sums by batch: 1-5 counts by status, 6-9 usage, 10 last end, 11 last expiry.
+-- Sums by batch: 1-5 counts by status, 6-10 usage, 11 last end, 12 last expiry.
 local function sums_of(id)
   local sums = batches[id]
   if not sums then
-    sums = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, log = {} }
+    sums = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, log = {} }
     batches[id] = sums
     seen[#seen + 1] = id
   end
@@ -56,7 +56,7 @@ end
 
 local function write(id, key, record, batch, move)
   local from, to, where, priority, tail, due, deadline, expire, ended, input, output, cached, reasoning,
-    weight, until_expired, until_forgotten = struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8ss', move, MOVE_AT)
+    cost, weight, until_expired, until_forgotten = struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8I8ss', move, MOVE_AT)
   local sums = sums_of(batch)
   if where == PLACE_DONE then
     -- A retention that is over already must not hide the record from the rest of this call.
@@ -64,9 +64,9 @@ local function write(id, key, record, batch, move)
     redis.call('SET', TOMBSTONE .. id, '', 'PXAT', until_forgotten)
     done[#done + 1] = id
     freed = freed + weight
-    sums[6], sums[7], sums[8], sums[9] =
-      sums[6] + input, sums[7] + output, sums[8] + cached, sums[9] + reasoning
-    sums[10], sums[11] = math.max(sums[10], ended), math.max(sums[11], expire)
+    sums[6], sums[7], sums[8], sums[9], sums[10] =
+      sums[6] + input, sums[7] + output, sums[8] + cached, sums[9] + reasoning, sums[10] + cost
+    sums[11], sums[12] = math.max(sums[11], ended), math.max(sums[12], expire)
   else
     redis.call('SET', key, record)
     timers[#timers + 1] = deadline
@@ -121,14 +121,15 @@ end
 
 local function settle(id, sums)
   local key = BATCH .. id
-  local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'end', 'keep', 'open')
-  if not now_is[12] then return end
-  for i = 1, 9 do now_is[i] = (now_is[i] or 0) + sums[i] end
-  for i = 10, 11 do now_is[i] = math.max(now_is[i] or 0, sums[i]) end
+  local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'keep', 'open')
+  if not now_is[13] then return end
+  for i = 1, 10 do now_is[i] = (now_is[i] or 0) + sums[i] end
+  for i = 11, 12 do now_is[i] = math.max(now_is[i] or 0, sums[i]) end
   redis.call('HSET', key, 'q', now_is[1], 'p', now_is[2], 'c', now_is[3], 'e', now_is[4], 'x', now_is[5],
-    'ui', now_is[6], 'uo', now_is[7], 'uc', now_is[8], 'ur', now_is[9], 'end', now_is[10], 'keep', now_is[11])
+    'ui', now_is[6], 'uo', now_is[7], 'uc', now_is[8], 'ur', now_is[9], 'um', now_is[10], 'end', now_is[11],
+    'keep', now_is[12])
   redis.call('APPEND', LOG .. id, table.concat(sums.log))
-  if now_is[12] == '0' and now_is[1] + now_is[2] == 0 then retire(id, now_is[11]) end
+  if now_is[13] == '0' and now_is[1] + now_is[2] == 0 then retire(id, now_is[12]) end
 end
 
 spread('ZREM', TIMER, done)

@@ -23,6 +23,7 @@ pub(in crate::conformance) fn answer(text: &str) -> Event {
         usage: Usage {
             input_tokens: 3,
             output_tokens: 5,
+            cost_nanos: 7_000_000_001,
             ..Usage::default()
         },
         ..Outcome::default()

@@ -337,6 +337,7 @@ impl World {
             labels: [].into(),
             retry_of: None,
             create_time: now,
+            caching: None,
             // Stores may tidy up after the others later.
             stream: draft.words.is_multiple_of(2),
         }

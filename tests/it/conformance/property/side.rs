@@ -277,6 +277,7 @@ fn event(kind: Kind, task: &Task, pace: Pace, now: Timestamp) -> Event {
             text: "said".into(),
             usage: Usage {
                 output_tokens: 5,
+                cost_nanos: 3,
                 ..Usage::default()
             },
             ..Outcome::default()

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Cause, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Cause, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Change, Commit, Cursor, Error, Extension, Info, Listing,
-        Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
+        Accepted, Acquired, Amendment, Bid, Change, Commit, Cursor, Error, Extension, Info, Lead,
+        Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
 use tokio::sync::broadcast;
@@ -143,6 +143,15 @@ impl Store for Link {
 
     async fn amend(&self, id: BatchId, amendment: Amendment) -> Result<Option<Batch>, Error> {
         self.call("amend", |model| at_once(model.amend(id, amendment)))
+            .await
+    }
+
+    async fn bid(&self, bid: Bid) -> Result<Lead, Error> {
+        self.call("bid", |model| at_once(model.bid(bid))).await
+    }
+
+    async fn forget(&self, keys: &[CacheKey]) -> Result<usize, Error> {
+        self.call("forget", |model| at_once(model.forget(keys)))
             .await
     }
 

@@ -8,11 +8,11 @@ use std::{
 
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, Cause, Event, Status, Task, TaskId, WorkerId},
+    model::{Batch, BatchId, CacheKey, Cause, Event, Status, Task, TaskId, WorkerId},
     store::{
-        Accepted, Amendment, Append, Capacity, Commit, Cursor, Durability, Error, Extension, Guard,
-        IDEMPOTENCY_WINDOW, Load, Lookup, Moved, Note, OUTPUT_MAX, Renewal, Submission,
-        TOMBSTONE_RETENTION, Verdict,
+        Accepted, Amendment, Append, Bid, Capacity, Commit, Cursor, Durability, Error, Extension,
+        Guard, IDEMPOTENCY_WINDOW, Lead, Load, Lookup, Moved, Note, OUTPUT_MAX, Over, Renewal,
+        Submission, TOMBSTONE_RETENTION, Verdict,
     },
 };
 
@@ -37,6 +37,8 @@ pub(super) struct State {
     /// Tasks that are due.
     pub(super) queue: Queue,
     keys: BTreeMap<String, Used>,
+    /// Who leads for a key, and until when that is remembered.
+    leads: BTreeMap<CacheKey, (Lead, Timestamp)>,
 }
 
 /// A batch, its tasks in order of submission, and its log.
@@ -354,8 +356,34 @@ impl State {
         })
     }
 
+    /// Makes a task the lead of a key, unless somebody else is who may stay so.
+    pub(super) fn bid(&mut self, bid: Bid, now: Timestamp) -> Lead {
+        let present = self.leads.get(&bid.key).filter(|(_, until)| *until > now);
+        if let Some((present, _)) = present {
+            let is_same = present.task == bid.lead.task;
+            let may_go = match bid.over {
+                Over::Nobody => false,
+                Over::This(lead) => lead == *present,
+                Over::Anybody => true,
+            };
+            let follows = is_same && bid.lead.fence >= present.fence;
+            if !(may_go || follows) {
+                return *present;
+            }
+        }
+        self.leads.insert(bid.key, (bid.lead, bid.until));
+        bid.lead
+    }
+
+    /// Forgets leads.
+    pub(super) fn forget(&mut self, keys: &[CacheKey], now: Timestamp) -> usize {
+        let gone = keys.iter().filter_map(|key| self.leads.remove(key));
+        gone.filter(|(_, until)| *until > now).count()
+    }
+
     /// Forgets what is past its retention and what remembers it.
     pub(super) fn sweep(&mut self, now: Timestamp) -> usize {
+        self.leads.retain(|_, (_, until)| *until > now);
         let before = self.tasks.len() + self.batches.len() + self.keys.len();
         self.tasks
             .retain(|_, kept| kept.lookup(self.epoch, now) != Lookup::Missing);

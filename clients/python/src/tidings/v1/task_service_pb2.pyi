@@ -275,6 +275,20 @@ class ResumeBatchResponse(_message.Message):
     batch: _task_pb2.Batch
     def __init__(self, batch: _Optional[_Union[_task_pb2.Batch, _Mapping]] = ...) -> None: ...
 
+class InvalidateCacheRequest(_message.Message):
+    __slots__ = ("task_ids",)
+    TASK_IDS_FIELD_NUMBER: _ClassVar[int]
+    task_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class InvalidateCacheResponse(_message.Message):
+    __slots__ = ("forgotten_count", "not_found")
+    FORGOTTEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOT_FOUND_FIELD_NUMBER: _ClassVar[int]
+    forgotten_count: int
+    not_found: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, forgotten_count: _Optional[int] = ..., not_found: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

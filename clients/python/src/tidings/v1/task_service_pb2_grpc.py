@@ -86,6 +86,11 @@ class TaskServiceStub(object):
                 request_serializer=tidings_dot_v1_dot_task__service__pb2.ResumeBatchRequest.SerializeToString,
                 response_deserializer=tidings_dot_v1_dot_task__service__pb2.ResumeBatchResponse.FromString,
                 _registered_method=True)
+        self.InvalidateCache = channel.unary_unary(
+                '/tidings.v1.TaskService/InvalidateCache',
+                request_serializer=tidings_dot_v1_dot_task__service__pb2.InvalidateCacheRequest.SerializeToString,
+                response_deserializer=tidings_dot_v1_dot_task__service__pb2.InvalidateCacheResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/tidings.v1.TaskService/GetServerInfo',
                 request_serializer=tidings_dot_v1_dot_task__service__pb2.GetServerInfoRequest.SerializeToString,
@@ -172,6 +177,14 @@ class TaskServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def InvalidateCache(self, request, context):
+        """Forgets the answers that the requests of these tasks have in the cache, so that the next equal request makes a call
+        again. What the tasks themselves hold stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """Tells version, store, durability, limits and registered functions.
         """
@@ -226,6 +239,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ResumeBatch,
                     request_deserializer=tidings_dot_v1_dot_task__service__pb2.ResumeBatchRequest.FromString,
                     response_serializer=tidings_dot_v1_dot_task__service__pb2.ResumeBatchResponse.SerializeToString,
+            ),
+            'InvalidateCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.InvalidateCache,
+                    request_deserializer=tidings_dot_v1_dot_task__service__pb2.InvalidateCacheRequest.FromString,
+                    response_serializer=tidings_dot_v1_dot_task__service__pb2.InvalidateCacheResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -483,6 +501,33 @@ class TaskService(object):
             '/tidings.v1.TaskService/ResumeBatch',
             tidings_dot_v1_dot_task__service__pb2.ResumeBatchRequest.SerializeToString,
             tidings_dot_v1_dot_task__service__pb2.ResumeBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InvalidateCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidings.v1.TaskService/InvalidateCache',
+            tidings_dot_v1_dot_task__service__pb2.InvalidateCacheRequest.SerializeToString,
+            tidings_dot_v1_dot_task__service__pb2.InvalidateCacheResponse.FromString,
             options,
             channel_credentials,
             insecure,
