@@ -159,6 +159,11 @@ pub(super) async fn tasks_that_wait_take_room_until_they_end(h: Harness) {
 
 pub(super) async fn what_a_full_store_holds_goes_on(h: Harness) {
     let placed = fill(&h).await;
+    // Another batch would take its turns.
+    let later = Spec {
+        not_before: Some(h.after(LONG)),
+        ..h.spec("later")
+    };
     for id in &placed.ids {
         assert_full_of_tasks(&h).await;
         let task = h.take(1).await.remove(0);
@@ -167,7 +172,7 @@ pub(super) async fn what_a_full_store_holds_goes_on(h: Harness) {
             .must(&task, h.retry(&task, std::time::Duration::ZERO))
             .await;
         h.must(&task, Event::CancelRequested).await;
-        h.submit(light(&h, 1)).await;
+        h.submit(vec![later.clone()]).await;
     }
     assert!(h.batch(placed.batch).await.is_done());
 }
