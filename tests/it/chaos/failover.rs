@@ -76,7 +76,7 @@ pub(super) fn conclude_losses(
     let (verdict, losses) = judge_losses(evidence, windows);
     let so_far = if title.note.is_empty() { "" } else { "; " };
     title.note += &format!(
-        "{so_far}{} lost, each accepted while no other server had it and said to be kept in memory; {} watches told of a reset, \
+        "{so_far}{} lost, each accepted while nothing else had it and said to be kept no better; {} watches told of a reset, \
          {} that all was lost, {} had ended before what they were told was lost",
         verdict.lost, losses.resets, losses.told_gone, losses.left_before
     );
