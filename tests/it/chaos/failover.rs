@@ -32,10 +32,10 @@ pub(super) async fn start(seed: Seed, store: String, settings: &'static str) -> 
     Run::start(seed, setup, upstream, Watching::Tasks).await
 }
 
-/// Submits, and waits until tasks are under way.
+/// Submits, and waits until tasks are under way. In many batches: those of a cluster lie with all of its primaries then.
 pub(super) async fn get_going(run: &mut Run) {
     let before = run.upstream.finished_calls();
-    run.load.submit(100, 50).await;
+    run.load.submit(100, 10).await;
     let upstream = run.upstream.clone();
     soon("tasks are under way", async || {
         upstream.finished_calls() > before && upstream.open_calls() > 0
