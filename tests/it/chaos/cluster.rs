@@ -106,11 +106,12 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
         // In turns, so that each way meets each primary.
         let part = &parts[(round / faults.len()) % parts.len()];
         let fault = faults[round % faults.len()];
-        get_going(&mut run).await;
-        // Replication lags behind what is acknowledged: what is judged is the fault, not how far it happened to be.
+        // Replication lags behind what is acknowledged: what was accepted since it was level may be lost with the primary.
         cluster
             .wait_fed(cluster.node_of_slot(part.slot).await)
             .await;
+        let level = now();
+        get_going(&mut run).await;
         let at = now();
         let old = replace(&mut cluster, part.slot, fault).await;
         let until = now();
@@ -124,7 +125,7 @@ async fn replaced(seed: Seed, faults: &[Fault], times: usize) -> (Run, Evidence,
         cluster.wait_ok().await;
         struck.push(Struck {
             down: at..until,
-            window: window(at),
+            window: window(level),
             partitions: part.partitions.clone(),
         });
     }

@@ -32,10 +32,10 @@ pub(super) async fn start(seed: Seed, store: String, settings: &'static str) -> 
     Run::start(seed, setup, upstream, Watching::Tasks).await
 }
 
-/// Submits, and waits until tasks are under way.
+/// Submits, and waits until tasks are under way. In many batches: those of a cluster lie with all of its primaries then.
 pub(super) async fn get_going(run: &mut Run) {
     let before = run.upstream.finished_calls();
-    run.load.submit(100, 50).await;
+    run.load.submit(100, 10).await;
     let upstream = run.upstream.clone();
     soon("tasks are under way", async || {
         upstream.finished_calls() > before && upstream.open_calls() > 0
@@ -76,7 +76,7 @@ pub(super) fn conclude_losses(
     let (verdict, losses) = judge_losses(evidence, windows);
     let so_far = if title.note.is_empty() { "" } else { "; " };
     title.note += &format!(
-        "{so_far}{} lost, each accepted while no other server had it and said to be kept in memory; {} watches told of a reset, \
+        "{so_far}{} lost, each accepted while nothing else had it and said to be kept no better; {} watches told of a reset, \
          {} that all was lost, {} had ended before what they were told was lost",
         verdict.lost, losses.resets, losses.told_gone, losses.left_before
     );

@@ -152,18 +152,12 @@ impl Run {
         }
     }
 
-    /// Judges and reports, and leaves it at that: what the store does not promise may fail.
-    pub(super) fn report(&self, title: Title, evidence: &Evidence) -> Verdict {
-        let verdict = judge(evidence);
-        row(&title, evidence, &verdict, recovery(evidence), &self.seed).report();
-        verdict
-    }
-
     /// Judges, reports, and panics unless all was lawful and in time.
     #[track_caller]
     pub(super) fn conclude(&self, title: Title, evidence: &Evidence) -> Verdict {
-        let verdict = self.report(title, evidence);
+        let verdict = judge(evidence);
         let waited = recovery(evidence);
+        row(&title, evidence, &verdict, waited, &self.seed).report();
         assert!(verdict.faults.is_empty(), "{:#?}", verdict.faults);
         assert_eq!((verdict.lost, verdict.double_terminals), (0, 0));
         let slack = if soaking() { Duration::ZERO } else { BUSY };

@@ -6,13 +6,24 @@ use std::{
     time::Duration,
 };
 
-use tidings::{chance, upstream};
-use tokio::{runtime::Builder, time::timeout};
+use tidings::{
+    chance,
+    model::TaskId,
+    store::{Lookup, Store as _},
+    upstream,
+};
+use tokio::{
+    runtime::Builder,
+    time::{sleep, timeout},
+};
 
 use super::{client, verdict, world::World};
 
 /// Everything has ended this long after the start, or never will.
 const END: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether everything has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What came of a run.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,13 +59,30 @@ async fn play(seed: u64, upstream: upstream::Client, is_traced: bool) -> Report 
         world.clients.spawn(client::run(Arc::clone(&world), order));
     }
     world.clients.close();
-    if timeout(END, world.clients.wait()).await.is_err() {
+    let all = async {
+        world.clients.wait().await;
+        ended(&world).await;
+    };
+    if timeout(END, all).await.is_err() {
         let left = world.clients.len();
-        world
-            .ledger
-            .fault(format!("{left} clients have not come to their end"));
+        world.ledger.fault(format!(
+            "not all has come to its end, nor have {left} clients"
+        ));
     }
     let faults = verdict::faults(&world).await;
     let trace = world.ledger.book(|book| std::mem::take(&mut book.trace));
     Report { faults, trace }
+}
+
+/// Waits for what nobody waits for any more: a store that is restored to an earlier state has tasks to run again whose
+/// end was told before.
+async fn ended(world: &World) {
+    let accepted = world.ledger.book(|book| book.accepted.clone());
+    let tasks = accepted.iter().flat_map(|batch| &batch.tasks);
+    let ids: Vec<TaskId> = tasks.map(|(id, _)| *id).collect();
+    let is_open =
+        |found: &Lookup| matches!(found, Lookup::Found(task) if !task.status().is_terminal());
+    while world.model.tasks(&ids).await.unwrap().iter().any(is_open) {
+        sleep(LOOK_EVERY).await;
+    }
 }

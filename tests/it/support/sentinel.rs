@@ -13,8 +13,9 @@ use process::Sentinel;
 /// What the Sentinels call the set.
 pub(crate) const MASTER: &str = "tidings";
 
-/// A failover takes about two seconds; Sentinels whose votes were split try again after six.
-const FAILOVER_WITHIN: Duration = Duration::from_secs(60);
+/// A failover takes about two seconds; Sentinels whose votes were split try again after six, and a replica whose greeting
+/// was broken off in the middle after a minute (`repl-timeout`).
+const FAILOVER_WITHIN: Duration = Duration::from_secs(120);
 
 /// Three servers, of which one is the primary, and the Sentinels that watch them. A server is named by its port.
 #[derive(Debug)]

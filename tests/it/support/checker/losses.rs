@@ -2,7 +2,7 @@
 //! was lost there has to be told, to everybody whom it concerns.
 //!
 //! Within an epoch a history is lawful; it goes back only with a reset and in a higher epoch. What is gone was accepted
-//! while nobody else had it, in memory alone. What is left is judged like any other run.
+//! while nobody else had it, in memory alone or to be on disk within a second. What is left is judged like any other run.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::support::history::{Law, Seen, check};
 
-/// From when writes reached one server alone until another one, which has them not, had taken its place.
+/// From when writes reached one server, or its memory, alone until another one, which has them not, had taken its place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     /// The beginning.
@@ -68,7 +68,8 @@ pub(crate) fn judge_losses(evidence: &Evidence, windows: &[Window]) -> (Verdict,
 
 fn may_be_gone(evidence: &Evidence, id: TaskId, windows: &[Window]) -> Result<(), String> {
     let receipt = evidence.receipts.get(&id).ok_or("gone without a receipt")?;
-    if receipt.level != DurabilityLevel::Memory {
+    let weak = [DurabilityLevel::Memory, DurabilityLevel::Fsync1s];
+    if !weak.contains(&receipt.level) {
         let level = receipt.level.as_str_name();
         return Err(format!("gone, and was said to be kept as {level}"));
     }
