@@ -1,12 +1,38 @@
 //! Asking for a stream: what is added to the body of a call.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::{Deserialize, de::IgnoredAny};
 
 /// The member that some servers do not know.
 const OPTIONS: &[u8] = b"stream_options";
 const STREAM: &str = r#""stream":true"#;
 const USAGE: &str = r#""stream_options":{"include_usage":true}"#;
+
+/// Models remembered; a server that refuses the options of so many refuses those of all.
+const MODELS_MAX: usize = 256;
+
+/// The models that are asked without `stream_options`, so that not every call is sent twice.
+#[derive(Debug, Default)]
+pub(super) struct Plain(Mutex<HashSet<String>>);
+
+impl Plain {
+    /// Whether the model's server refused the options.
+    pub(super) fn knows(&self, model: &str) -> bool {
+        let models = self.0.lock();
+        models.len() >= MODELS_MAX || models.contains(model)
+    }
+
+    /// It refused them.
+    pub(super) fn note(&self, model: &str) {
+        let mut models = self.0.lock();
+        if models.len() < MODELS_MAX {
+            models.insert(model.to_owned());
+        }
+    }
+}
 
 /// What a body says about streaming.
 #[derive(Deserialize)]
@@ -77,6 +103,17 @@ mod tests {
         for own in [r#"{"stream":true}"#, r#"{"stream":false}"#, "[1]", "no"] {
             assert_eq!(asking(own, true), own);
         }
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_by_model_and_many_stand_for_all() {
+        let plain = Plain::default();
+        plain.note("0");
+        assert!(plain.knows("0") && !plain.knows("other"));
+        (1..MODELS_MAX).for_each(|model| plain.note(&model.to_string()));
+        assert!(plain.knows("other"));
+        plain.note("other");
+        assert_eq!(plain.0.lock().len(), MODELS_MAX);
     }
 
     #[test]

@@ -51,6 +51,7 @@ struct Inner {
     key: Option<SecretString>,
     authorization: Option<HeaderValue>,
     gate: Gate,
+    plain: ask::Plain,
 }
 
 impl fmt::Debug for Client {
@@ -72,6 +73,7 @@ impl Client {
             key: config.api_key,
             authorization,
             gate: Gate::default(),
+            plain: ask::Plain::default(),
         })))
     }
 
@@ -122,21 +124,23 @@ impl Client {
         Ok(())
     }
 
-    /// One send, or two where the server refuses what was added to ask for the usage of a stream.
+    /// One send, or two where the server refuses, for the first time, what asks for the usage of a stream.
     async fn send(&self, call: &Call) -> Result<Outcome, Failed> {
         if call.listener.is_none() {
             let answer = self.exchange(call, call.body.clone()).await?;
             return self.read(answer, &call.model);
         }
-        let (body, plain) = (
-            ask::streamed(&call.body, true),
-            ask::streamed(&call.body, false),
-        );
+        let plain = ask::streamed(&call.body, false);
+        let body = match self.0.plain.knows(&call.model) {
+            true => plain.clone(),
+            false => ask::streamed(&call.body, true),
+        };
         let mut answer = self.exchange(call, body.clone()).await?;
         if let Content::Whole(refusal) = &answer.body
             && ask::refuses_options(answer.status, refusal)
             && plain != body
         {
+            self.0.plain.note(&call.model);
             answer = self.exchange(call, plain).await?;
         }
         self.read(answer, &call.model)
