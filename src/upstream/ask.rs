@@ -1,29 +1,61 @@
 //! Asking for a stream: what is added to the body of a call.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::{Deserialize, de::IgnoredAny};
+
+use super::client::Call;
 
 /// The member that some servers do not know.
 const OPTIONS: &[u8] = b"stream_options";
 const STREAM: &str = r#""stream":true"#;
 const USAGE: &str = r#""stream_options":{"include_usage":true}"#;
 
+/// Models remembered; a server that refuses the options of so many refuses those of all.
+const MODELS_MAX: usize = 256;
+
+/// The models that are asked without `stream_options`, so that not every call is sent twice.
+#[derive(Debug, Default)]
+pub(super) struct Plain(Mutex<HashSet<String>>);
+
+impl Plain {
+    /// What to send of a call: where it is to ask for a stream, a body that does so, and what to send instead where the
+    /// server refuses what asks for the usage as well.
+    pub(super) fn bodies(&self, call: &Call) -> (Bytes, Option<Bytes>) {
+        if call.listener.is_none() {
+            return (call.body.clone(), None);
+        }
+        let plain = streamed(&call.body, false);
+        if self.knows(&call.model) {
+            return (plain, None);
+        }
+        let full = streamed(&call.body, true);
+        let differs = plain != full;
+        (full, differs.then_some(plain))
+    }
+
+    /// Whether the model's server refused the options.
+    fn knows(&self, model: &str) -> bool {
+        let models = self.0.lock();
+        models.len() >= MODELS_MAX || models.contains(model)
+    }
+
+    /// It refused them.
+    pub(super) fn note(&self, model: &str) {
+        let mut models = self.0.lock();
+        if models.len() < MODELS_MAX {
+            models.insert(model.to_owned());
+        }
+    }
+}
+
 /// What a body says about streaming.
 #[derive(Deserialize)]
 struct Says {
     stream: Option<IgnoredAny>,
     stream_options: Option<IgnoredAny>,
-}
-
-/// What to send of a body: where it is to ask for a stream, so that it does, and what to send where a server refuses what
-/// was added to ask for the usage as well.
-pub(super) fn bodies(body: &Bytes, stream: bool) -> (Bytes, Option<Bytes>) {
-    if !stream {
-        return (body.clone(), None);
-    }
-    let (full, plain) = (streamed(body, true), streamed(body, false));
-    let differs = plain != full;
-    (full, differs.then_some(plain))
 }
 
 /// The body, asking for a stream and, `with_usage`, for the usage at its end. One that says itself how it wants to be
@@ -88,6 +120,17 @@ mod tests {
         for own in [r#"{"stream":true}"#, r#"{"stream":false}"#, "[1]", "no"] {
             assert_eq!(asking(own, true), own);
         }
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_by_model_and_many_stand_for_all() {
+        let plain = Plain::default();
+        plain.note("0");
+        assert!(plain.knows("0") && !plain.knows("other"));
+        (1..MODELS_MAX).for_each(|model| plain.note(&model.to_string()));
+        assert!(plain.knows("other"));
+        plain.note("other");
+        assert_eq!(plain.0.lock().len(), MODELS_MAX);
     }
 
     #[test]

@@ -50,6 +50,7 @@ struct Inner {
     key: Option<SecretString>,
     credential: Option<(HeaderName, HeaderValue)>,
     pacer: Arc<Pacer>,
+    plain: ask::Plain,
 }
 
 impl fmt::Debug for Client {
@@ -86,6 +87,7 @@ impl Client {
             key: config.api_key,
             credential,
             pacer: Arc::new(Pacer::new(settings, config.adaptive_concurrency, scope)),
+            plain: ask::Plain::default(),
         })))
     }
 
@@ -147,7 +149,7 @@ impl Client {
         before_send: impl Future<Output = Result<(), Failed>> + Send,
         patience: &mut Duration,
     ) -> Result<Outcome, Failed> {
-        let (body, plain) = ask::bodies(&call.body, call.listener.is_some());
+        let (body, plain) = self.0.plain.bodies(call);
         let turn = self.0.pacer.turn(call, patience).await;
         let mut turn = turn.map_err(held_back)?;
         before_send.await?;
@@ -160,6 +162,7 @@ impl Client {
         let Some(plain) = plain.filter(|_| refuses_options) else {
             return ended;
         };
+        self.0.plain.note(&call.model);
         // Another request, for which the upstream counts another turn.
         let turn = self.0.pacer.turn(call, patience).await;
         let turn = turn.map_err(held_back)?;

@@ -122,12 +122,23 @@ async fn a_server_that_does_not_know_stream_options_is_asked_once_without() {
         r#"{"error":{"message":"x","type":"invalid_request_error","param":"stream_options"}}"#;
     let refusal = || Fault::reply(400, &[], refusal);
     let upstream = simulate_faults([refusal()]).await;
-    let (outcome, heard) = complete(&upstream).await;
-    let outcome = outcome.unwrap();
-    assert_eq!(outcome.text, answer_to("hello"));
-    assert_eq!(outcome.usage.output_tokens, 0, "it was not asked for again");
-    assert_eq!(heard, ["".to_owned(), answer_to("hello")]);
-    assert_eq!(upstream.finished_calls(), 2);
+    let client = client_of(upstream.base_url());
+    for (sends, calls) in [(2, 2), (1, 3)] {
+        let (call, ear) = heard("hello");
+        let outcome = client.complete(&call, async {}).await.unwrap();
+        assert_eq!(outcome.text, answer_to("hello"));
+        assert_eq!(outcome.usage.output_tokens, 0, "it was not asked for again");
+        assert_eq!(ear.heard().len(), sends);
+        assert_eq!(ear.heard().last(), Some(&answer_to("hello")));
+        assert_eq!(upstream.finished_calls(), calls);
+    }
+    let (mut other, _) = heard("hello");
+    other.model = "other".to_owned();
+    let outcome = client.complete(&other, async {}).await.unwrap();
+    assert!(
+        outcome.usage.output_tokens > 0,
+        "another model is asked for it"
+    );
 
     let upstream = simulate_faults([refusal(), refusal()]).await;
     let failed = complete(&upstream).await.0.unwrap_err();
