@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::client::Call;
+use super::Call;
 
 /// The member that some servers do not know.
 const OPTIONS: &[u8] = b"stream_options";

@@ -11,8 +11,8 @@ use proptest::{
 };
 use tidings::{
     clock::Timestamp,
-    model::{BatchId, IdRange, Priority, Spec, TaskId, Work},
-    store::{Amendment, Append, Idempotency, Submission},
+    model::{BatchId, CacheKey, Fence, IdRange, Priority, Spec, TaskId, Work},
+    store::{Amendment, Append, Bid, Idempotency, Lead, Over, Submission},
 };
 
 use super::side::{Call, Reply};
@@ -45,10 +45,27 @@ pub(super) enum Command {
         batch: Index,
         amendment: Amendment,
     },
+    Bid {
+        key: u8,
+        task: Index,
+        revision: u64,
+        place: Place,
+        length: Span,
+    },
+    Forget(u8),
     Advance(u8),
     Leap,
     Sweep,
     Repeat,
+}
+
+/// Whose place a bid may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Nobodys,
+    /// That of the lead told last, of whatever key.
+    TheLast,
+    Anybodys,
 }
 
 /// A submit without its ids.
@@ -172,6 +189,26 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
+fn bid() -> impl Strategy<Value = Command> {
+    let place = prop_oneof![
+        3 => Just(Place::Nobodys),
+        3 => Just(Place::TheLast),
+        1 => Just(Place::Anybodys),
+    ];
+    let bid = (0_u8..3, any_of::<Index>(), 1_u64..4, place, span());
+    bid.prop_map(|(key, task, revision, place, length)| Command::Bid {
+        key,
+        task,
+        revision,
+        place,
+        length,
+    })
+}
+
+fn cache_key(number: u8) -> CacheKey {
+    CacheKey::from_bytes([number; 32])
+}
+
 /// Anything.
 pub(super) fn any() -> impl Strategy<Value = Command> {
     let index = any_of::<Index>;
@@ -188,6 +225,8 @@ pub(super) fn any() -> impl Strategy<Value = Command> {
         4 => Just(Command::Reap),
         3 => (index(), select(vec![Amendment::Resume, Amendment::Close]))
             .prop_map(|(batch, amendment)| Command::Amend { batch, amendment }),
+        4 => bid(),
+        1 => (0_u8..3).prop_map(Command::Forget),
         5 => (1_u8..8).prop_map(Command::Advance),
         1 => Just(Command::Leap),
         2 => Just(Command::Sweep),
@@ -200,6 +239,8 @@ pub(super) fn any() -> impl Strategy<Value = Command> {
 pub(super) struct World {
     pub(super) tasks: Vec<TaskId>,
     pub(super) batches: Vec<BatchId>,
+    /// The lead told last.
+    led: Option<Lead>,
     partition: u16,
     pace: Pace,
     drawn: u64,
@@ -211,6 +252,7 @@ impl World {
         World {
             tasks: vec![IdRange::new(Timestamp(1), partition, 1, 1).first],
             batches: vec![BatchId::new(Timestamp(1), partition, 1)],
+            led: None,
             partition,
             pace,
             drawn: 0,
@@ -269,6 +311,29 @@ impl World {
             Command::Amend { batch, amendment } => {
                 Call::Amend(*batch.get(&self.batches), *amendment)
             }
+            Command::Bid {
+                key,
+                task,
+                revision,
+                place,
+                length,
+            } => Call::Bid(Bid {
+                key: cache_key(*key),
+                lead: Lead {
+                    task: *task.get(&self.tasks),
+                    fence: Fence {
+                        epoch: 1,
+                        revision: *revision,
+                    },
+                },
+                over: match (place, self.led) {
+                    (Place::Anybodys, _) => Over::Anybody,
+                    (Place::TheLast, Some(lead)) => Over::This(lead),
+                    _ => Over::Nobody,
+                },
+                until: now + self.pace.of(*length),
+            }),
+            Command::Forget(key) => Call::Forget(vec![cache_key(*key)]),
             Command::Sweep => Call::Sweep,
             Command::Repeat => Call::Repeat,
             Command::Advance(_) | Command::Leap => return None,
@@ -277,6 +342,9 @@ impl World {
 
     /// Remembers what a reply tells of new tasks and batches.
     pub(super) fn learn(&mut self, reply: &Reply) {
+        if let Reply::Led(lead) = reply {
+            self.led = Some(*lead);
+        }
         let Reply::Accepted(Ok(accepted)) = reply else {
             return;
         };

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidings::{
     clock::Timestamp,
     model::{
-        Batch, BatchId, ErrorCode, Event, Failure, Outcome, ParkReason, Parked, Task, TaskId,
-        Usage, WorkerId,
+        Batch, BatchId, CacheKey, ErrorCode, Event, Failure, Outcome, ParkReason, Parked, Task,
+        TaskId, Usage, WorkerId,
     },
     store::{
-        Accepted, Amendment, Commit, Durability, Error, Extension, Guard, Lookup, Renewal, Store,
-        Submission, Verdict,
+        Accepted, Amendment, Bid, Commit, Durability, Error, Extension, Guard, Lead, Lookup,
+        Renewal, Store, Submission, Verdict,
     },
 };
 
@@ -32,6 +32,8 @@ pub(super) enum Call {
     Extend(Vec<(TaskId, bool, u64, &'static str)>),
     Reap,
     Amend(BatchId, Amendment),
+    Bid(Bid),
+    Forget(Vec<CacheKey>),
     Sweep,
     Repeat,
 }
@@ -45,6 +47,8 @@ enum Request {
     Renew(Vec<Renewal>, Duration),
     Extend(Vec<Extension>),
     Amend(BatchId, Amendment),
+    Bid(Bid),
+    Forget(Vec<CacheKey>),
     Sweep,
 }
 
@@ -56,6 +60,8 @@ pub(super) enum Reply {
     Verdicts(Vec<Verdict>),
     Held(Vec<bool>),
     Amended(Option<Batch>),
+    Led(Lead),
+    Forgotten(usize),
     Nothing,
 }
 
@@ -137,6 +143,8 @@ impl Side {
             }
             Call::Reap => self.prepare_reaping().await,
             Call::Amend(batch, amendment) => Request::Amend(batch, amendment),
+            Call::Bid(bid) => Request::Bid(bid),
+            Call::Forget(keys) => Request::Forget(keys),
             Call::Sweep => Request::Sweep,
             Call::Repeat => self.repeat().await?,
         })
@@ -227,6 +235,8 @@ impl Side {
             Request::Amend(batch, amendment) => {
                 Reply::Amended(self.store.amend(batch, amendment).await.unwrap())
             }
+            Request::Bid(bid) => Reply::Led(self.store.bid(bid).await.unwrap()),
+            Request::Forget(keys) => Reply::Forgotten(self.store.forget(&keys).await.unwrap()),
             Request::Sweep => {
                 self.store.sweep().await.unwrap();
                 Reply::Nothing
