@@ -146,6 +146,7 @@ impl Server {
         let background = TaskTracker::new();
         let hub = Hub::with(
             self.store.clone(),
+            Arc::new(self.upstream.clone()),
             watch_config(&self.config),
             draining.clone(),
         );

@@ -25,4 +25,4 @@ pub use spec::{Caching, Priority, Spec, TENANT, Work};
 pub use status::Status;
 pub use task::{Charges, Fence, Task, WorkerId};
 pub use transition::{Cause, Event, Illegal, Transition};
-pub use wait::{Due, Waiting};
+pub use wait::{Due, Limits, Reason as WaitReason, Unlimited, Waiting};

@@ -1,6 +1,6 @@
 //! Why a queued task waits.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{status::Status, task::Task, transition::Cause};
 use crate::clock::Timestamp;
@@ -16,13 +16,16 @@ pub enum Reason {
     NotBefore = 1,
     /// An attempt failed.
     Backoff = 2,
-    /// The upstream asked for a pause.
+    /// The upstream asked for a pause, or the calls that its limit lets through go to others first.
     RateLimited = 3,
     /// Its batch is held back.
     Parked = 4,
     /// No worker has taken it up promptly.
     NoWorker = 5,
 }
+
+/// After this a ready task that still waits is looked at again: what it waits for is not in its record.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a queued task waits for, and until when where that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,22 @@ pub struct Waiting {
     pub reason: Reason,
     /// When the reason passes.
     pub until: Option<Timestamp>,
+}
+
+/// Knows whether the calls of a model have to wait for a limit of the upstream.
+pub trait Limits: fmt::Debug + Send + Sync {
+    /// What a ready task that asks for the model waits for, unless its call could go out at once.
+    fn waiting(&self, model: &str) -> Option<Waiting>;
+}
+
+/// Nothing has to wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unlimited;
+
+impl Limits for Unlimited {
+    fn waiting(&self, _model: &str) -> Option<Waiting> {
+        None
+    }
 }
 
 /// What a task's own record says about its waiting.
@@ -60,24 +79,29 @@ impl Due {
     }
 
     /// What it waits for at `now`. `parked` says whether its batch is held back; where that is not known, the cause of
-    /// the last transition stands in.
-    pub fn waiting(self, now: Timestamp, parked: Option<bool>) -> Option<Waiting> {
+    /// the last transition stands in. `limited` is asked about a task that was not taken up promptly.
+    pub fn waiting(
+        self,
+        now: Timestamp,
+        parked: Option<bool>,
+        limited: impl FnOnce() -> Option<Waiting>,
+    ) -> Option<Waiting> {
         let reason = |reason, until| Some(Waiting { reason, until });
         if parked.unwrap_or(self.parked) {
             reason(Reason::Parked, None)
         } else if self.at > now {
             reason(self.reason, Some(self.at))
         } else if self.at + PROMPTLY <= now {
-            reason(Reason::NoWorker, None)
+            limited().or_else(|| reason(Reason::NoWorker, None))
         } else {
             None
         }
     }
 
-    /// When the answer of [`Due::waiting`] changes by itself after `now`, unless the batch is held back.
-    pub fn changes(self, now: Timestamp) -> Option<Timestamp> {
+    /// When the answer of [`Due::waiting`] may change by itself after `now`, unless the batch is held back.
+    pub fn changes(self, now: Timestamp) -> Timestamp {
         let next = [self.at, self.at + PROMPTLY];
-        next.into_iter().find(|at| *at > now)
+        next.into_iter().find(|at| *at > now).unwrap_or(now + AGAIN)
     }
 }
 
@@ -96,7 +120,7 @@ mod tests {
     }
 
     fn at(millis: i64, parked: Option<bool>) -> Option<Reason> {
-        let waiting = due(false).waiting(Timestamp(millis), parked)?;
+        let waiting = due(false).waiting(Timestamp(millis), parked, || None)?;
         Some(waiting.reason)
     }
 
@@ -106,15 +130,30 @@ mod tests {
         assert_eq!(at(10_000, None), None);
         assert_eq!(at(10_999, Some(false)), None);
         assert_eq!(at(11_000, None), Some(Reason::NoWorker));
-        let early = due(false).waiting(Timestamp(0), None).unwrap();
+        let early = due(false).waiting(Timestamp(0), None, || None).unwrap();
         assert_eq!(early.until, Some(AT));
+    }
+
+    #[test]
+    fn one_that_is_not_taken_up_may_wait_for_a_limit_instead() {
+        let limit = Waiting {
+            reason: Reason::RateLimited,
+            until: Some(Timestamp(90_000)),
+        };
+        let at = |millis| due(false).waiting(Timestamp(millis), None, || Some(limit));
+        assert_eq!(at(10_999), None, "it may be on its way");
+        assert_eq!(at(11_000), Some(limit));
+        assert_eq!(at(9_999).map(|it| it.reason), Some(Reason::Backoff));
     }
 
     #[test]
     fn what_is_known_of_the_batch_comes_before_what_the_task_says() {
         assert_eq!(at(0, Some(true)), Some(Reason::Parked));
         let came_back = due(true);
-        let reason = |parked| came_back.waiting(AT, parked).map(|it| it.reason);
+        let reason = |parked| {
+            let waiting = came_back.waiting(AT, parked, || None);
+            waiting.map(|it| it.reason)
+        };
         assert_eq!(reason(None), Some(Reason::Parked));
         assert_eq!(reason(Some(false)), None);
     }
@@ -123,16 +162,14 @@ mod tests {
     fn a_change_is_foreseen_exactly_when_it_comes() {
         for now in [0, 9_999, 10_000, 10_999, 11_000, 20_000] {
             let now = Timestamp(now);
-            let next = due(false).changes(now);
-            let before = due(false).waiting(now, Some(false));
-            match next {
-                Some(next) => {
-                    assert_ne!(due(false).waiting(next, Some(false)), before);
-                    let almost = Timestamp(next.0 - 1);
-                    assert_eq!(due(false).waiting(almost, Some(false)), before);
-                }
-                None => assert_eq!(before.map(|it| it.reason), Some(Reason::NoWorker)),
+            let at = |now| due(false).waiting(now, Some(false), || None);
+            let (before, next) = (at(now), due(false).changes(now));
+            if before.map(|it| it.reason) == Some(Reason::NoWorker) {
+                assert_eq!(next, now + AGAIN, "only a limit could change that");
+                continue;
             }
+            assert_ne!(at(next), before);
+            assert_eq!(at(Timestamp(next.0 - 1)), before);
         }
     }
 }

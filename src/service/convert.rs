@@ -4,7 +4,7 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use crate::{
     clock::Timestamp,
-    model::{Batch, Due, Failure, Outcome, Parked, Status, Task, Transition, Usage, Waiting},
+    model::{Batch, Failure, Outcome, Parked, Status, Task, Transition, Usage, Waiting},
     proto::v1::{self, DurabilityLevel},
     store::Durability,
 };
@@ -12,14 +12,12 @@ use crate::{
 /// How a task is to be told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View {
-    /// The store's time.
-    pub(super) now: Timestamp,
     /// Send the result along.
     pub(super) results: bool,
     /// Revisions before the one told are past their retention.
     pub(super) compacted: bool,
-    /// The task's batch is held back; none when that was not looked up.
-    pub(super) parked: Option<bool>,
+    /// What it waits for where it is told as it stands.
+    pub(super) waiting: Option<Waiting>,
 }
 
 /// A task as it stood at `revision`, which it has reached.
@@ -32,7 +30,7 @@ pub(super) fn task_at(task: &Task, revision: u64, view: View) -> v1::Task {
     let is_latest = past.len() == task.history.len();
     let terminal = last.status.is_terminal();
     let (wait_reason, wait_until) = if is_latest {
-        waiting(task, view)
+        wait(view.waiting)
     } else {
         (0, None)
     };
@@ -91,11 +89,6 @@ fn progress(task: &Task, last: &Transition, is_latest: bool) -> u32 {
         _ if is_latest => u32::from(task.progress),
         _ => 0,
     }
-}
-
-/// Why a queued task waits, and until when.
-fn waiting(task: &Task, view: View) -> (i32, Option<ProtoTimestamp>) {
-    wait(Due::of(task).and_then(|due| due.waiting(view.now, view.parked)))
 }
 
 /// A reason for waiting as the wire has it.

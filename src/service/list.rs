@@ -49,7 +49,7 @@ impl Service {
                     })?,
             ),
         };
-        let mut room = Room::new(self.store.now(), request.include_results);
+        let mut room = Room::new(&self.hub, self.store.now(), request.include_results);
         let mut reply = ListTasksResponse::default();
         let (mut scanned, mut rounds) = (0, 0);
         while reply.tasks.len() < filter.page && scanned < MAX_SCANNED && rounds < MAX_ROUNDS {

@@ -8,9 +8,10 @@ use tonic::Status;
 use super::{MAX_REPLY, Service, convert, error, validate};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Status as TaskStatus, Task},
+    model::{BatchId, Due, Status as TaskStatus, Task},
     proto::v1::{self, GetStatusRequest, GetStatusResponse, TaskFault},
     store::{self, Lookup},
+    watch::Hub,
 };
 
 impl Service {
@@ -25,7 +26,7 @@ impl Service {
             _ => None,
         });
         let parked = self.parked(found).await.map_err(error::from_store)?;
-        let mut room = Room::new(self.store.now(), !request.omit_results);
+        let mut room = Room::new(&self.hub, self.store.now(), !request.omit_results);
         let mut reply = GetStatusResponse::default();
         for (id, lookup) in ids.iter().zip(lookups) {
             match lookup {
@@ -56,15 +57,17 @@ impl Service {
 }
 
 /// The room left in a reply: results that do not fit are left out.
-pub(super) struct Room {
+pub(super) struct Room<'a> {
+    hub: &'a Hub,
     now: Timestamp,
     results: bool,
     left: usize,
 }
 
-impl Room {
-    pub(super) fn new(now: Timestamp, results: bool) -> Self {
+impl<'a> Room<'a> {
+    pub(super) fn new(hub: &'a Hub, now: Timestamp, results: bool) -> Self {
         Room {
+            hub,
             now,
             results,
             left: MAX_REPLY,
@@ -74,10 +77,12 @@ impl Room {
     /// The task as it now stands, with as much of its result as fits.
     pub(super) fn task(&mut self, task: &Task, parked: &BTreeSet<BatchId>) -> v1::Task {
         let view = convert::View {
-            now: self.now,
             results: self.results,
             compacted: task.is_compacted(self.now),
-            parked: Some(parked.contains(&task.batch_id)),
+            waiting: Due::of(task).and_then(|due| {
+                let parked = parked.contains(&task.batch_id);
+                self.hub.waiting(due, &task.spec.model, Some(parked))
+            }),
         };
         let mut told = convert::task_at(task, task.revision(), view);
         fit(&mut told, self.left);

@@ -1,20 +1,18 @@
 //! WatchTask and WatchBatch.
 
-use std::sync::Arc;
-
 use futures::StreamExt as _;
 use tonic::Status;
 
 use super::{BoxStream, MAX_REPLY, Service, convert, error, status::fit, token, validate};
 use crate::{
-    model::BatchId,
+    model::{BatchId, Due},
     proto::v1::{
         self, Heartbeat, OutputDelta, TaskNotice, WatchBatchRequest, WatchBatchResponse,
         WatchTaskRequest, WatchTaskResponse, watch_batch_response, watch_task_response,
     },
-    store::{Moved, Store},
+    store::Moved,
     watch::{
-        Resume,
+        Hub, Resume,
         batch::{self, Event as BatchEvent},
         task::{self, Event as TaskEvent},
     },
@@ -39,10 +37,9 @@ impl Service {
         } else {
             task::watch(hub, id, resume).await.map_err(refused)?.boxed()
         };
-        let store = self.store.clone();
         let told = events.map(move |event| {
             event
-                .map(|event| tell_task(&request.task_id, event, store.as_ref()))
+                .map(|event| tell_task(&request.task_id, event))
                 .map_err(refused)
         });
         Ok(Box::pin(told))
@@ -66,10 +63,10 @@ impl Service {
         let events = batch::watch(self.hub.clone(), id, resume)
             .await
             .map_err(refused)?;
-        let store = self.store.clone();
+        let hub = self.hub.clone();
         let told = events.map(move |event| {
             event
-                .map(|event| tell_batch(id, event, request.include_results, &store))
+                .map(|event| tell_batch(id, event, request.include_results, &hub))
                 .map_err(refused)
         });
         Ok(Box::pin(told))
@@ -82,7 +79,7 @@ fn place_of_task(resume: Resume) -> String {
     format!("after_revision={after},store_epoch={epoch}")
 }
 
-fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse {
+fn tell_task(id: &str, event: TaskEvent) -> WatchTaskResponse {
     let mut was_reset = false;
     let event = match event {
         TaskEvent::Moved {
@@ -90,13 +87,13 @@ fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse
             revision,
             compacted,
             reset,
+            waiting,
         } => {
             was_reset = reset;
             let view = convert::View {
-                now: store.now(),
                 results: true,
                 compacted,
-                parked: None,
+                waiting,
             };
             let mut told = convert::task_at(&task, revision, view);
             fit(&mut told, MAX_REPLY);
@@ -136,12 +133,7 @@ fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse
     }
 }
 
-fn tell_batch(
-    id: BatchId,
-    event: BatchEvent,
-    results: bool,
-    store: &Arc<dyn Store>,
-) -> WatchBatchResponse {
+fn tell_batch(id: BatchId, event: BatchEvent, results: bool, hub: &Hub) -> WatchBatchResponse {
     let resume = event.resume();
     let mut was_reset = false;
     let event = match event {
@@ -151,11 +143,11 @@ fn tell_batch(
             was_reset = reset;
             let told = match task {
                 Some(task) => {
+                    let due = Due::of(&task);
                     let view = convert::View {
-                        now: store.now(),
                         results,
-                        compacted: task.is_compacted(store.now()),
-                        parked: None,
+                        compacted: task.is_compacted(hub.now()),
+                        waiting: due.and_then(|due| hub.waiting(due, &task.spec.model, None)),
                     };
                     let mut told = convert::task_at(&task, entry.revision, view);
                     fit(&mut told, MAX_REPLY);

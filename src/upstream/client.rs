@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    model::{Budget, ErrorCode, Failed, Failure, Outcome, Recourse, Wait},
+    model::{Budget, ErrorCode, Failed, Failure, Outcome, Recourse, Wait, Waiting},
 };
 
 /// All waits of one call for its turns together.
@@ -100,6 +100,11 @@ impl Client {
     /// How long such a call would wait for its turn, as far as is known now.
     pub(super) fn opens_in(&self, model: &str, cost: Cost) -> Duration {
         self.0.pacer.opens_in(model, cost)
+    }
+
+    /// Whether calls of the model have to wait for their turns, for how long nothing goes out at all where that was told.
+    pub(super) fn waiting(&self, model: &str) -> Option<Waiting> {
+        self.0.pacer.waiting(model)
     }
 
     /// How many calls may wait for their turns, of those models that some asked for lately and that count; none where

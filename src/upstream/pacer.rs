@@ -19,7 +19,10 @@ use super::{
     queue::{FEW, FIRST, Queue, duration, within_a_second},
     shared::{Changed, FRESH, Link, Shared},
 };
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::{
+    clock::{Clock, SystemClock, Timestamp},
+    model::{WaitReason, Waiting},
+};
 
 /// The schedule is looked at again at least this often: a limit may be raised while a call waits.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,6 +32,8 @@ const STALE: Seconds = 0.15;
 const ASK_OTHERS: Seconds = 1.0;
 /// A model that no call asked for in so long takes no part in [`Pacer::room`].
 const IDLE: Seconds = 60.0;
+/// Calls that would wait for less are merely on their way.
+const BEHIND: Duration = Duration::from_millis(250);
 /// Models remembered; beyond it those without calls are forgotten.
 const MODELS_MAX: usize = 1_024;
 
@@ -96,6 +101,16 @@ impl Pacer {
     pub(super) fn opens_in(&self, model: &str, cost: Cost) -> Duration {
         let queue = self.queues.lock().get(model).cloned();
         queue.map_or(Duration::ZERO, |queue| queue.opens_in(cost, self.now()))
+    }
+
+    /// Whether a call would wait behind others, and until when none goes out at all where that was told.
+    pub(super) fn waiting(&self, model: &str) -> Option<Waiting> {
+        let queue = self.queues.lock().get(model).cloned()?;
+        let now = self.now();
+        let until = queue.held_until(now).map(timestamp);
+        let waits = until.is_some() || queue.opens_in(Cost::default(), now) > BEHIND;
+        let reason = WaitReason::RateLimited;
+        waits.then_some(Waiting { reason, until })
     }
 
     /// How many calls may wait for their turns, of those models that some asked for lately and that count; none where
@@ -289,6 +304,11 @@ impl Drop for Turn {
         }
         self.queue.free();
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+fn timestamp(at: Seconds) -> Timestamp {
+    Timestamp((at * 1_000.0) as i64)
 }
 
 #[expect(

@@ -88,7 +88,7 @@ impl Queue {
         state.used_at = now;
         let tokens = state.line.tokens(cost);
         let wait = state.due(tokens, now);
-        if state.line.is_held(now + NEAR.as_secs_f64()) {
+        if state.held_until(now).is_some() {
             return Err(wait);
         }
         let has_place = match state.line.pace(now) {
@@ -128,7 +128,12 @@ impl Queue {
 
     /// Nothing goes out for longer than is waited for.
     pub(super) fn is_held(&self, now: Seconds) -> bool {
-        self.state.lock().line.is_held(now + NEAR.as_secs_f64())
+        self.held_until(now).is_some()
+    }
+
+    /// Until when nothing goes out, if that is longer than is waited for.
+    pub(super) fn held_until(&self, now: Seconds) -> Option<Seconds> {
+        self.state.lock().held_until(now)
     }
 }
 
@@ -172,6 +177,11 @@ impl State {
         }
     }
 
+    fn held_until(&self, now: Seconds) -> Option<Seconds> {
+        let until = self.line.held_until();
+        Some(until).filter(|until| *until > now + NEAR.as_secs_f64())
+    }
+
     /// As many calls are under way as may be.
     pub(super) fn is_full(&self) -> bool {
         let ceiling = self.ceiling.as_ref();
@@ -207,7 +217,7 @@ impl State {
 
     /// How many calls may wait; none where any number may.
     pub(super) fn room(&self, now: Seconds) -> Option<usize> {
-        if self.line.is_held(now + NEAR.as_secs_f64()) {
+        if self.held_until(now).is_some() {
             return Some(PASSING);
         }
         match self.line.pace(now) {

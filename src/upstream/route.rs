@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     chance,
-    model::{Failed, Outcome, Recourse},
+    model::{Failed, Limits, Outcome, Recourse, Waiting},
 };
 
 /// How much longer than it looked a call waits at one route before it looks for another.
@@ -75,6 +75,18 @@ impl fmt::Debug for Router {
         f.debug_struct("Router")
             .field("endpoints", &self.0.endpoints)
             .finish_non_exhaustive()
+    }
+}
+
+impl Limits for Router {
+    /// Calls wait when they do at every route that serves the model: no longer than at the one that is free first.
+    fn waiting(&self, model: &str) -> Option<Waiting> {
+        let serving = self.0.routes.iter().filter_map(|seen| {
+            let name = seen.models.name_of(model)?;
+            Some(seen.client.waiting(name))
+        });
+        let waits = serving.collect::<Option<Vec<_>>>()?;
+        waits.into_iter().min_by_key(|waiting| waiting.until)
     }
 }
 

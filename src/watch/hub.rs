@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Config, output::Outputs, reader::Reader, slot::Slot};
 use crate::{
-    model::{BatchId, TaskId},
+    clock::Timestamp,
+    model::{BatchId, Due, Limits, TaskId, Unlimited, Waiting},
     store::{Change, Store},
 };
 
@@ -28,6 +29,7 @@ pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     pub(super) reader: Reader,
     pub(super) outputs: Outputs,
+    limits: Arc<dyn Limits>,
     pub(super) draining: CancellationToken,
     pub(super) config: Config,
     tasks: Table<TaskId>,
@@ -39,13 +41,20 @@ pub struct Hub {
 impl Hub {
     /// A hub on `store` whose streams live as long as is usual.
     pub fn new(store: Arc<dyn Store>, draining: CancellationToken) -> Arc<Self> {
-        Self::with(store, Config::default(), draining)
+        Self::with(store, Arc::new(Unlimited), Config::default(), draining)
     }
 
     /// A hub on `store`. Streams end with [`super::Error::Draining`] when `draining` is cancelled.
-    pub fn with(store: Arc<dyn Store>, config: Config, draining: CancellationToken) -> Arc<Self> {
+    /// `limits` knows what tasks wait for that no worker takes up.
+    pub fn with(
+        store: Arc<dyn Store>,
+        limits: Arc<dyn Limits>,
+        config: Config,
+        draining: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Hub {
             config,
+            limits,
             reader: Reader::new(store.clone()),
             outputs: Outputs::new(store.clone()),
             store,
@@ -54,6 +63,17 @@ impl Hub {
             batches: Table::default(),
             members: Table::default(),
         })
+    }
+
+    /// The store's time.
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
+    /// What a queued task that asks for the model waits for now. `parked` says whether its batch is held back, if that
+    /// is known.
+    pub fn waiting(&self, due: Due, model: &str, parked: Option<bool>) -> Option<Waiting> {
+        due.waiting(self.store.now(), parked, || self.limits.waiting(model))
     }
 
     /// Passes hints on until `stop`: those since this call, however late its future has its first turn. A watcher that

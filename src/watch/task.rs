@@ -33,6 +33,8 @@ pub enum Event {
         compacted: bool,
         /// The store lost what was told before; this is the truth.
         reset: bool,
+        /// What it waits for where this is its last revision.
+        waiting: Option<Waiting>,
     },
     /// Progress without a transition.
     Noted {
@@ -307,7 +309,14 @@ impl Watcher {
         } else {
             self.at.after + 1
         };
-        for revision in first.max(self.at.after + 1)..=revision {
+        let news = first.max(self.at.after + 1)..=revision;
+        self.came_to(&task);
+        let waiting = if news.is_empty() {
+            None
+        } else {
+            self.wait.told(&self.hub)
+        };
+        for revision in news {
             let status = transition(&task, revision).map(|transition| transition.status);
             if status != Some(Status::Processing) {
                 self.progress = 0;
@@ -317,12 +326,8 @@ impl Watcher {
                 revision,
                 compacted,
                 reset: false,
+                waiting,
             });
-        }
-        let is_news = revision > self.at.after;
-        self.came_to(&task);
-        if is_news {
-            self.wait.told(self.hub.store.now());
         }
         Ok(())
     }
@@ -332,13 +337,14 @@ impl Watcher {
         // Its output too is told anew.
         self.output = self.output.map(|_| Told::default());
         self.came_to(&task);
-        self.wait.told(self.hub.store.now());
+        let waiting = self.wait.told(&self.hub);
         self.progress = 0;
         self.ready.push_back(Event::Moved {
             revision: task.revision(),
             compacted: task.is_compacted(self.hub.store.now()),
             task,
             reset: true,
+            waiting,
         });
     }
 

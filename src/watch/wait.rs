@@ -15,6 +15,8 @@ use crate::{
 /// What one watcher knows.
 pub(super) struct Wait {
     batch: BatchId,
+    /// The model it asks for.
+    model: Box<str>,
     /// None unless the task is queued.
     due: Option<Due>,
     /// Whether the batch is held back; none where that has to be read.
@@ -29,6 +31,7 @@ impl Wait {
     pub(super) fn new(hub: &Arc<Hub>, place: &Place<TaskId>, batch: BatchId) -> Self {
         Wait {
             batch,
+            model: Box::default(),
             due: None,
             parked: None,
             told: None,
@@ -39,12 +42,19 @@ impl Wait {
     /// The task has been read. Whether its batch is held back may have changed as well.
     pub(super) fn read(&mut self, task: &Task) {
         self.due = Due::of(task);
+        if *self.model != *task.spec.model {
+            self.model = task.spec.model.as_str().into();
+        }
         self.parked = None;
     }
 
-    /// The watcher is told of the task, which was read before, and with it of its waiting as far as the task itself says.
-    pub(super) fn told(&mut self, now: Timestamp) {
-        self.told = Some(self.due.and_then(|due| due.waiting(now, None)));
+    /// The watcher is told of the task, which was read before, and with it of its waiting as far as is known without
+    /// looking at its batch: of this.
+    pub(super) fn told(&mut self, hub: &Hub) -> Option<Waiting> {
+        let due = self.due;
+        let waiting = due.and_then(|due| hub.waiting(due, &self.model, None));
+        self.told = Some(waiting);
+        waiting
     }
 
     /// When there may be something to tell without a hint.
@@ -53,7 +63,7 @@ impl Wait {
         let after = match self.parked {
             None => return Some(Instant::now()),
             Some(true) => return None,
-            Some(false) => due.changes(now)?.since(now),
+            Some(false) => due.changes(now).since(now),
         };
         Some(Instant::now() + after)
     }
@@ -66,7 +76,7 @@ impl Wait {
         if self.parked.is_none() {
             self.parked = Some(hub.reader.is_parked(self.batch).await?);
         }
-        let waiting = due.waiting(hub.store.now(), self.parked);
+        let waiting = hub.waiting(due, &self.model, self.parked);
         let before = self.told.replace(waiting);
         Ok((before != Some(waiting)).then_some(waiting))
     }

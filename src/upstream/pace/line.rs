@@ -148,9 +148,9 @@ impl Line {
         self.bucket.due(&self.settings, ahead, tokens, now)
     }
 
-    /// Nothing goes out until later than this.
-    pub(crate) fn is_held(&self, until: Seconds) -> bool {
-        self.bucket.gate() > until
+    /// Nothing goes out until then.
+    pub(crate) fn held_until(&self) -> Seconds {
+        self.bucket.gate()
     }
 
     /// This process's share of the calls a second that may go out; none where any number may.

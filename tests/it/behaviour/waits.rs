@@ -1,6 +1,6 @@
 //! Why a task waits: told with the task, and pushed when it changes without a transition.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use tidings::{
     proto::v1::{
@@ -14,13 +14,14 @@ use tonic::Streaming;
 
 use super::options::{from_now, with};
 use crate::support::server::{
-    Client, Kind, TestServer, function, on_each_store, prompt, status_of, submit,
+    Client, Kind, TestServer, function, on_each_store, prompt, status, status_of, submit,
 };
 
 on_each_store! {
     every_change_of_what_a_task_waits_for_is_pushed,
     a_task_whose_batch_is_held_back_says_so_and_says_when_it_goes_on,
     a_watcher_that_comes_back_is_told_what_its_task_waits_for,
+    a_task_that_the_upstreams_limit_keeps_waiting_says_so,
 }
 
 /// Longer than anything here takes.
@@ -138,5 +139,27 @@ async fn a_watcher_that_comes_back_is_told_what_its_task_waits_for(kind: Kind) {
     let mut stream = watch(&mut server.client, &id, 1).await;
     let parked = Told::WaitsFor(WaitReason::Parked);
     assert_eq!(next(&mut stream).await, Some(parked));
+    server.stop().await;
+}
+
+async fn a_task_that_the_upstreams_limit_keeps_waiting_says_so(kind: Kind) {
+    let upstream = simulator::Config::default();
+    let mut server = TestServer::start_with(kind, upstream, |config| {
+        config.upstream.requests_per_minute = NonZeroU64::new(120);
+    })
+    .await;
+    let made = submit(&mut server.client, (0..16).map(|n| prompt(format!("{n}")))).await;
+    let id = made.task_ids.last().unwrap();
+    let mut stream = watch(&mut server.client, id, 0).await;
+    let queued = Told::Is(TaskStatus::Queued);
+    assert_eq!(next(&mut stream).await, Some(queued));
+    let limited = Told::WaitsFor(WaitReason::RateLimited);
+    assert_eq!(next(&mut stream).await, Some(limited));
+    let task = status(&mut server.client, id).await;
+    assert_eq!(task.wait_reason(), WaitReason::RateLimited);
+    assert_eq!(task.wait_until, None, "nobody asked for a pause");
+    for status in [TaskStatus::Processing, TaskStatus::Completed] {
+        assert_eq!(next(&mut stream).await, Some(Told::Is(status)));
+    }
     server.stop().await;
 }

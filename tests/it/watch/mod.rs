@@ -17,7 +17,8 @@ use parking_lot::Mutex;
 use tidings::{
     clock::{ManualClock, Timestamp},
     model::{
-        BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Work, WorkerId,
+        BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Unlimited, Work,
+        WorkerId,
     },
     store::{Append, Commit, Guard, Lookup, Store, Submission, Verdict},
     watch::{Config, Error, Hub, Resume, batch, task},
@@ -65,7 +66,7 @@ impl World {
         let failover = Failover::before(empty());
         let store = FaultyStore::before(failover.clone());
         let draining = CancellationToken::new();
-        let hub = Hub::with(store.clone(), config, draining.clone());
+        let hub = Hub::with(store.clone(), Arc::new(Unlimited), config, draining.clone());
         tokio::spawn(hub.clone().run(CancellationToken::new()));
         World {
             store,
