@@ -139,7 +139,7 @@ pub(crate) const ALL: &[Case] = &[
     },
     Case {
         id: "A14",
-        what: "a tenant with 100,000 tasks, a minute later one with 10, 600 RPM",
+        what: "a tenant with 100,000 tasks, a minute later one with 10, a batch each, 600 RPM",
         pass: "the small one's p99 wait ≤ 2 s",
         turn: Turn::Together,
         run: |bench| Box::pin(tenants::two(bench)),

@@ -1,17 +1,15 @@
-//! A14: a tenant with ten tasks beside one with a hundred thousand.
+//! A14: a tenant with ten tasks beside one with a hundred thousand, in a batch each: batches are what takes turns.
 
 use std::{collections::HashMap, time::Duration};
 
-use tidings::simulator;
+use tidings::{proto::v1::TaskOptions, simulator};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    built,
     case::paced::Scene,
-    client::{Batch, channel},
-    extra,
+    client::{Batch, connect},
     judge::{Log, Unit, percentile},
-    report::{Finding, Outcome, Stop},
+    report::{Finding, Outcome},
     stage::{Bench, Stage, prompts},
 };
 
@@ -24,18 +22,18 @@ const HEAD_START: f64 = 60.0;
 pub(crate) async fn two(bench: Bench) -> Outcome {
     let scene = Scene::told(&bench);
     let behaviour: simulator::Config = scene.behaviour();
-    let (big, small) = (of_tenant("big")?, of_tenant("small")?);
     let stage = Stage::start(&bench, "tenants", behaviour, "plain.toml").await?;
-    let channel = channel(&stage.server.endpoint).await?;
+    let mut client = connect(&stage.server.endpoint).await?;
+    let options = TaskOptions::default();
     let tasks = bench.lasting(BIG) as usize;
     let mut of_big = Batch::default();
     of_big
-        .add_with(&channel, prompts("big", tasks), big)
+        .add(&mut client, prompts("big", tasks), &options, false)
         .await?;
     sleep(Duration::from_secs_f64(bench.lasting(HEAD_START))).await;
     let mut of_small = Batch::default();
     of_small
-        .add_with(&channel, prompts("small", SMALL), small)
+        .add(&mut client, prompts("small", SMALL), &options, false)
         .await?;
     let until = Instant::now() + Duration::from_secs(60);
     loop {
@@ -64,15 +62,4 @@ fn waits(stage: &Stage, batch: &Batch) -> Vec<f64> {
     tasks
         .filter_map(|(task, at)| Some(first.get(task)? - log.time(*at)))
         .collect()
-}
-
-/// The bytes that make a batch a tenant's, wherever its name stands.
-fn of_tenant(name: &str) -> Result<Vec<u8>, Stop> {
-    let request = "tidings.v1.SubmitBatchRequest";
-    if let Ok(field) = built::field(request, "tenant") {
-        return Ok(extra::text(&field, name));
-    }
-    let field = built::field("tidings.v1.TaskOptions", "tenant")?;
-    let options = built::field(request, "options")?;
-    Ok(extra::nested(&options, &extra::text(&field, name)))
 }
