@@ -52,8 +52,8 @@ pub const LAST_TURN: u64 = 16;
 ///    a priority, the batches of a partition that have tasks ready take turns of one task; a batch of which no more than
 ///    [`LAST_TURN`] tasks are queued keeps its turn until none is ready. How many an acquire asks for makes no
 ///    difference. A batch that gets tasks to start joins behind the others. Within a batch the order of submission holds: a task
-///    given back by release, lease expiry or parking goes to its batch's head, one that is retried to the tail once it is due.
-///    If that batch had nothing ready, a task given back has the next turn; so has a batch that is resumed.
+///    given back by release, lease expiry or parking goes to its batch's head; so does one that had to wait for its time,
+///    when that has come; one that is retried without a wait goes to the tail. If that batch had nothing ready, a task given back has the next turn; so has a batch that is resumed.
 /// 6. **Only queued, due, unparked tasks whose deadline has not passed are acquired**, each by one worker.
 /// 7. **Leases and timers run by the store's own clock**, [`Store::now`], not the caller's.
 /// 8. **Changes are hints.** They come after the write, may be lost or repeated, and a loss that the store notices is

@@ -149,20 +149,24 @@ impl Index {
         None
     }
 
-    /// Moves delayed tasks that have become due to the tails of their lines.
+    /// Moves delayed tasks that have become due to the heads of their lines, in the order in which they did.
     pub(super) fn promote(&mut self, now: Timestamp) {
-        while let Some(&(due, id)) = self.delayed.first() {
-            if due > now {
-                break;
-            }
+        let mut due = Vec::new();
+        while let Some(&(at, id)) = self.delayed.first()
+            && at <= now
+        {
             self.delayed.pop_first();
+            due.push(id);
+        }
+        let head = self.reserve_head(due.len());
+        for (position, id) in (head..).zip(due) {
             let Some(live) = self.live.get_mut(&id) else {
                 continue;
             };
             live.place = Place::Ready;
             let (batch, priority) = (live.batch, live.priority);
             self.line(batch).delayed -= 1;
-            self.line_up(id, batch, priority, Seat::Tail);
+            self.line_up(id, batch, priority, Seat::Due(position));
         }
     }
 
@@ -254,9 +258,13 @@ impl Index {
     }
 
     fn line_up(&mut self, id: TaskId, batch: BatchId, priority: Priority, seat: Seat) {
-        let position = match seat {
-            Seat::Tail => self.next_tail(),
-            Seat::At(position) => position,
+        let (position, turn) = match seat {
+            Seat::Tail => {
+                let tail = self.next_tail();
+                (tail, tail)
+            }
+            Seat::At(position) => (position, position),
+            Seat::Due(position) => (position, self.next_tail()),
         };
         let priority = priority as usize - 1;
         let line = self.lines.entry(batch).or_default();
@@ -266,7 +274,7 @@ impl Index {
         line.ready += 1;
         self.ready += 1;
         if joins {
-            self.turns[priority].insert(position, batch);
+            self.turns[priority].insert(turn, batch);
         }
     }
 

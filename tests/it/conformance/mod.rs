@@ -76,10 +76,10 @@ cases! {
             tasks_of_one_priority_start_in_order_of_submission,
             every_sixteenth_start_goes_to_the_least_urgent,
             a_large_acquire_ages_like_many_small_ones,
-            delayed_tasks_join_the_tail_when_they_are_due,
+            delayed_tasks_start_in_the_order_in_which_they_become_due,
             released_tasks_return_to_the_head_in_their_order,
             tasks_of_a_lost_worker_return_to_the_head_in_their_order,
-            a_retried_task_joins_the_tail,
+            a_task_retried_without_a_wait_joins_the_tail,
         }
         turns {
             a_small_batch_does_not_wait_for_a_large_one,
@@ -88,7 +88,8 @@ cases! {
             a_batch_with_new_tasks_joins_behind_the_others,
             tasks_given_back_go_to_the_head_of_their_batch,
             tasks_given_back_of_batches_without_others_start_next,
-            a_retried_task_goes_to_the_tail_of_its_batch,
+            a_task_retried_without_a_wait_goes_to_the_tail_of_its_batch,
+            a_delayed_task_comes_first_in_its_batch_and_not_before_other_batches,
             a_task_that_cannot_start_uses_up_no_turn,
             turns_are_taken_within_a_priority,
             aged_starts_take_turns_too,

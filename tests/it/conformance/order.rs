@@ -65,7 +65,7 @@ pub(super) async fn a_large_acquire_ages_like_many_small_ones(h: Harness) {
     assert_eq!(aged_starts(&h, 50).await, expected);
 }
 
-pub(super) async fn delayed_tasks_join_the_tail_when_they_are_due(h: Harness) {
+pub(super) async fn delayed_tasks_start_in_the_order_in_which_they_become_due(h: Harness) {
     let delayed = |parts: u32| Spec {
         not_before: Some(h.after(SHORT * parts / 3)),
         ..h.spec("later")
@@ -114,7 +114,7 @@ pub(super) async fn tasks_of_a_lost_worker_return_to_the_head_in_their_order(h: 
     );
 }
 
-pub(super) async fn a_retried_task_joins_the_tail(h: Harness) {
+pub(super) async fn a_task_retried_without_a_wait_joins_the_tail(h: Harness) {
     let submitted = h.submit(h.specs(3)).await.ids;
     let first = h.take(1).await.remove(0);
     let event = h.retry(&first, Duration::ZERO);

@@ -7,7 +7,7 @@ use tidings::{
     store::{Append, Commit, LAST_TURN, Submission},
 };
 
-use super::harness::{Harness, ids};
+use super::harness::{Harness, SHORT, ids};
 
 /// More tasks than a batch may start in one turn.
 const LARGE: usize = LAST_TURN as usize + 4;
@@ -124,7 +124,22 @@ pub(super) async fn tasks_given_back_of_batches_without_others_start_next(h: Har
     assert_eq!(h.take_ids(9).await, batches);
 }
 
-pub(super) async fn a_retried_task_goes_to_the_tail_of_its_batch(h: Harness) {
+pub(super) async fn a_delayed_task_comes_first_in_its_batch_and_not_before_other_batches(
+    h: Harness,
+) {
+    let delayed = |parts: u32| Spec {
+        not_before: Some(h.after(SHORT * parts / 2)),
+        ..h.spec("later")
+    };
+    let alone = h.submit(vec![delayed(2), delayed(1)]).await.ids;
+    let [first, second] = submit(&h, [1, 2]).await;
+    let mixed = h.submit(vec![delayed(1), h.spec("now")]).await.ids;
+    h.advance(SHORT).await;
+    let expected = [&first[..], &second, &mixed, &[alone[1], alone[0]]].concat();
+    assert_eq!(h.take_ids(9).await, expected);
+}
+
+pub(super) async fn a_task_retried_without_a_wait_goes_to_the_tail_of_its_batch(h: Harness) {
     let [first, second] = submit(&h, [3, 2]).await;
     let task = h.take(1).await.remove(0);
     let event = h.retry(&task, Duration::ZERO);

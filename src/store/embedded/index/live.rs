@@ -37,6 +37,8 @@ pub(in crate::store::embedded) enum Seat {
     Tail,
     /// At a position that was reserved before all others.
     At(i64),
+    /// At such a position, but its batch joins behind the others.
+    Due(i64),
 }
 
 impl Live {

@@ -28,17 +28,26 @@ if claim and string.sub(claim, 1, #request) == request then
   return again(string.sub(claim, #request + 1))
 end
 
--- Tasks that have become due go to the tail of their batch's list first.
+-- Tasks that have become due go to the head of their batch's list first, in the order in which they did.
 local function promote()
   local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', now, 'LIMIT', 0, PROMOTE_MAX)
   if #due == 0 then return end
   redis.call('ZREM', DELAYED, unpack(due))
+  local lists, named = {}, {}
   for _, id in ipairs(due) do
     local part = redis.call('GETRANGE', TASK .. id, PRIORITY_AT, BATCH_AT + ID_LEN - 1)
     if #part == BATCH_AT + ID_LEN - PRIORITY_AT then
       local priority, batch = string.byte(part), string.sub(part, -ID_LEN)
-      if redis.call('RPUSH', READY .. priority .. batch, id) == 1 then join('RPUSH', priority, batch) end
+      local key = READY .. priority .. batch
+      if not lists[key] then
+        lists[key] = { key = key, priority = priority, batch = batch }
+        named[#named + 1] = lists[key]
+      end
+      table.insert(lists[key], 1, id)
     end
+  end
+  for _, list in ipairs(named) do
+    if spread('LPUSH', list.key, list) == #list then join('RPUSH', list.priority, list.batch) end
   end
 end
 promote()

@@ -20,13 +20,23 @@ pub(super) struct Queue {
 
 type Line = (Priority, BatchId);
 
+/// Where a task that has become ready goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seat {
+    /// Behind the others of its batch.
+    Tail,
+    /// Before them: it had to wait for its time.
+    Due,
+    /// Before them, and its batch, if it had nothing ready, before other batches: it was given back.
+    Head,
+}
+
 /// A task that has become ready.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comer {
     pub(super) id: TaskId,
     line: Line,
-    /// It was given back, and goes before the others of its batch.
-    is_head: bool,
+    seat: Seat,
 }
 
 impl Comer {
@@ -35,14 +45,22 @@ impl Comer {
         Comer {
             id: task.id,
             line: (task.spec.priority, task.batch_id),
-            is_head: false,
+            seat: Seat::Tail,
+        }
+    }
+
+    /// A task whose time has come.
+    pub(super) fn due(task: &Task) -> Self {
+        Comer {
+            seat: Seat::Due,
+            ..Comer::new(task)
         }
     }
 
     /// A task that goes before the others of its batch.
     pub(super) fn given_back(task: &Task) -> Self {
         Comer {
-            is_head: true,
+            seat: Seat::Head,
             ..Comer::new(task)
         }
     }
@@ -58,7 +76,8 @@ impl Queue {
                 joining.push(*comer);
             }
         }
-        let (heads, tails): (Vec<Comer>, Vec<Comer>) = comers.iter().partition(|it| it.is_head);
+        let (heads, tails): (Vec<Comer>, Vec<Comer>) =
+            comers.iter().partition(|it| it.seat != Seat::Tail);
         tails
             .iter()
             .for_each(|it| self.line(it.line).push_back(it.id));
@@ -67,7 +86,8 @@ impl Queue {
             .rev()
             .for_each(|it| self.line(it.line).push_front(it.id));
         joining.retain(|it| !self.parked.contains(&it.line.1));
-        let (heads, tails): (Vec<Comer>, Vec<Comer>) = joining.iter().partition(|it| it.is_head);
+        let (heads, tails): (Vec<Comer>, Vec<Comer>) =
+            joining.iter().partition(|it| it.seat == Seat::Head);
         for Comer { line, .. } in tails {
             self.turns(line.0).push_back(line.1);
         }

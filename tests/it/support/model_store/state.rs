@@ -194,12 +194,14 @@ impl State {
         self.tasks.insert(task.id, Kept { task, lease_end });
     }
 
-    /// Moves tasks that have become due behind those already waiting.
+    /// Moves tasks that have become due before those already waiting.
     pub(super) fn promote(&mut self, now: Timestamp) {
+        let mut comers = Vec::new();
         while let Some((due, id)) = self.delayed.first().copied().filter(|(due, _)| *due <= now) {
             self.delayed.remove(&(due, id));
-            self.queue.join(&[Comer::new(&self.tasks[&id].task)]);
+            comers.push(Comer::due(&self.tasks[&id].task));
         }
+        self.queue.join(&comers);
     }
 
     /// Takes the task that is to start next out of its queue.
