@@ -15,6 +15,19 @@ const REMEMBERED: usize = 50;
 /// Assumed length of an answer before there was one.
 const FIRST_COMPLETION: f64 = 256.0;
 
+/// What an upstream takes from a quota of tokens for a call, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// At once, what prompt and answer may have together, as at Azure.
+    Sum,
+    /// At once, the larger of the two, as at OpenAI.
+    Larger,
+    /// After the answer, what was used.
+    Used,
+}
+
+const RULES: [Rule; 3] = [Rule::Sum, Rule::Larger, Rule::Used];
+
 /// Learns from what answers have really used.
 #[derive(Clone, Debug)]
 pub(crate) struct Estimate {
@@ -22,8 +35,8 @@ pub(crate) struct Estimate {
     completions: VecDeque<f64>,
     /// By how much one call was misjudged, on average.
     error: f64,
-    /// Above zero: the fall of what remains is nearer to what calls reserve than to what they use.
-    charges_reserved: f64,
+    /// How far each rule was lately from what was charged, by [`Rule`], as a share of what they differ by.
+    misses: [f64; 3],
 }
 
 impl Default for Estimate {
@@ -32,8 +45,8 @@ impl Default for Estimate {
             tokens_per_byte: TOKENS_PER_BYTE,
             completions: VecDeque::with_capacity(REMEMBERED),
             error: 0.0,
-            // Until something else is seen: it is what costs no 429.
-            charges_reserved: 1.0,
+            // The first, until something else is seen: it is what costs no 429.
+            misses: [0.0, 0.5, 0.5],
         }
     }
 }
@@ -41,12 +54,26 @@ impl Default for Estimate {
 impl Estimate {
     /// What to reserve for a call with this many bytes, which asks for at most `max_tokens` in its answer.
     pub(crate) fn cost(&self, bytes: usize, max_tokens: Option<u64>) -> f64 {
-        self.prompt(bytes) + self.answer(max_tokens)
+        let (prompt, usual) = (self.prompt(bytes), self.usual_answer());
+        let most = max_tokens.map(float);
+        match self.rule() {
+            Rule::Sum => prompt + most.unwrap_or(usual),
+            Rule::Larger => prompt.max(most.unwrap_or(usual)),
+            Rule::Used => prompt + most.map_or(usual, |most| usual.min(most)),
+        }
     }
 
     /// Whether the upstream takes what a call may use, rather than what it did use.
     pub(crate) fn is_charged_reserved(&self) -> bool {
-        self.charges_reserved > 0.0
+        self.rule() != Rule::Used
+    }
+
+    /// The rule that comes nearest to what is charged.
+    fn rule(&self) -> Rule {
+        let misses = RULES.into_iter().zip(self.misses);
+        misses
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or(Rule::Sum, |(rule, _)| rule)
     }
 
     /// By how much so many calls together may have been misjudged.
@@ -72,28 +99,26 @@ impl Estimate {
         self.completions.push_back(float(answer));
     }
 
-    /// What remained fell by `fall` tokens when a call was let in that may use `reserved` and did use `used`.
-    pub(crate) fn compare(&mut self, fall: f64, reserved: f64, used: f64) {
-        let (far, near) = ((fall - reserved).abs(), (fall - used).abs());
-        let between = (reserved - used).abs();
-        if between < 1.0 || far.min(near) > between {
+    /// What remained fell by `fall` tokens when a call was let in with this many bytes and at most so many tokens of
+    /// answer, since the call before was; meanwhile answers came that had used `used`.
+    pub(crate) fn compare(&mut self, fall: f64, bytes: usize, most: f64, used: f64) {
+        let prompt = self.prompt(bytes);
+        let charged = [prompt + most, prompt.max(most), used];
+        let spread = charged.iter().copied().fold(0.0, f64::max)
+            - charged.iter().copied().fold(f64::INFINITY, f64::min);
+        let far = charged.map(|charged| (fall - charged).abs() / spread.max(1.0));
+        // Further from all of them than they are from each other: somebody else took part.
+        if far.iter().all(|far| *far > 1.0) {
             return;
         }
-        let vote = if far < near { 1.0 } else { -1.0 };
-        self.charges_reserved += WEIGHT * (vote - self.charges_reserved);
+        for (miss, far) in self.misses.iter_mut().zip(far) {
+            *miss += WEIGHT * (far.min(1.0) - *miss);
+        }
     }
 
     /// The prompt's part of [`Estimate::cost`].
     pub(crate) fn prompt(&self, bytes: usize) -> f64 {
         (float(bytes as u64) * self.tokens_per_byte).ceil()
-    }
-
-    fn answer(&self, max_tokens: Option<u64>) -> f64 {
-        match max_tokens.map(float) {
-            Some(most) if self.is_charged_reserved() => most,
-            Some(most) => self.usual_answer().min(most),
-            None => self.usual_answer(),
-        }
     }
 
     /// No more than this in 95 of 100 answers.
@@ -126,19 +151,16 @@ mod tests {
     fn how_the_upstream_charges_is_seen_by_what_remains() {
         let mut estimate = Estimate::default();
         estimate.learn(400, 100, 50, 150.0);
-        for _ in 0..10 {
-            estimate.compare(150.0, 1_100.0, 150.0);
-        }
-        assert!(!estimate.is_charged_reserved());
-        assert_eq!(estimate.cost(0, Some(1_000)), 50.0);
-        for _ in 0..20 {
-            // Neither: somebody else took part.
-            estimate.compare(90_000.0, 1_100.0, 150.0);
-        }
-        assert!(!estimate.is_charged_reserved());
-        for _ in 0..10 {
-            estimate.compare(1_090.0, 1_100.0, 150.0);
-        }
-        assert!(estimate.is_charged_reserved());
+        let mut see = |fall: f64, used: f64| {
+            for _ in 0..20 {
+                estimate.compare(fall, 400, 1_000.0, used);
+            }
+            (estimate.is_charged_reserved(), estimate.cost(400, Some(1_000)))
+        };
+        assert_eq!(see(0.0, 0.0), (false, 150.0), "charged after the answer");
+        assert_eq!(see(90_000.0, 0.0), (false, 150.0), "somebody else took part");
+        assert_eq!(see(1_090.0, 0.0), (true, 1_100.0));
+        assert_eq!(see(1_001.0, 0.0), (true, 1_000.0));
+        assert_eq!(see(150.0, 150.0), (false, 150.0));
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Sent {
     /// All that went out up to it.
     requests_out: f64,
     tokens_out: f64,
+    /// All that answers had used until then.
+    tokens_used: f64,
 }
 
 /// One dimension of what a reply's headers say.
@@ -121,7 +123,8 @@ pub(crate) struct Line {
     number: u64,
     requests_out: f64,
     tokens_out: f64,
-    replies: VecDeque<(Sent, f64, Option<u64>)>,
+    tokens_used: f64,
+    replies: VecDeque<(Sent, f64)>,
 }
 
 impl Line {
@@ -277,6 +280,7 @@ impl Line {
             number: self.number,
             requests_out: self.requests_out,
             tokens_out: self.tokens_out,
+            tokens_used: self.tokens_used,
         }
     }
 
@@ -294,6 +298,9 @@ impl Line {
 
     /// A reply came.
     pub(crate) fn heard(&mut self, sent: &Sent, reply: &Reply, now: Seconds) {
+        if let Answer::Used(prompt, answer) = reply.answer {
+            self.tokens_used += float(prompt.saturating_add(answer));
+        }
         let mut news = News {
             limits: Some((
                 Rates {
@@ -324,7 +331,7 @@ impl Line {
                 self.meter.answered(false, now);
                 self.ramp.answered(now);
                 let used = prompt.saturating_add(answer);
-                self.compare(sent, reply, Some(used).filter(|used| *used > 0));
+                self.compare(sent, reply);
                 if used > 0 {
                     self.estimate
                         .learn(sent.cost.bytes, prompt, answer, sent.tokens);
@@ -357,34 +364,38 @@ impl Line {
             (now - left / limit).min(now + HELD_MAX)
         };
         let calls = self.requests_out - sent.requests_out;
-        let tokens = self.tokens_out - sent.tokens_out + self.estimate.margin(calls);
+        let tokens = match self.estimate.is_charged_reserved() {
+            true => self.tokens_out - sent.tokens_out + self.estimate.margin(calls),
+            false => self.tokens_used - sent.tokens_used,
+        };
         (held(reply.requests, calls), held(reply.tokens, tokens))
     }
 
     /// Looks at how what remains fell from this call's predecessor to it, and from it to its successor.
-    fn compare(&mut self, sent: &Sent, reply: &Reply, used: Option<u64>) {
+    fn compare(&mut self, sent: &Sent, reply: &Reply) {
         let (Some(limit), Some(remaining)) = (reply.tokens.limit, reply.tokens.remaining) else {
             return;
         };
-        let mut judge = |first: (&Sent, f64), second: (&Sent, f64), used: Option<u64>| {
-            let (Some(used), Some(most)) = (used, second.0.cost.max_tokens) else {
+        let mut judge = |first: (&Sent, f64), second: (&Sent, f64)| {
+            let Some(most) = second.0.cost.max_tokens else {
                 return;
             };
             let fall = first.1 - second.1 + limit * (second.0.at - first.0.at);
-            let reserved = self.estimate.prompt(second.0.cost.bytes) + float(most);
-            self.estimate.compare(fall, reserved, float(used));
+            let used = second.0.tokens_used - first.0.tokens_used;
+            let bytes = second.0.cost.bytes;
+            self.estimate.compare(fall, bytes, float(most), used);
         };
-        for (other, left, others) in &self.replies {
+        for (other, left) in &self.replies {
             if other.number + 1 == sent.number {
-                judge((other, *left), (sent, remaining), used);
+                judge((other, *left), (sent, remaining));
             } else if other.number == sent.number + 1 {
-                judge((sent, remaining), (other, *left), *others);
+                judge((sent, remaining), (other, *left));
             }
         }
         if self.replies.len() == REMEMBERED {
             self.replies.pop_front();
         }
-        self.replies.push_back((*sent, remaining, used));
+        self.replies.push_back((*sent, remaining));
     }
 }
 

@@ -8,7 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{Bucket, Cost, Line, Reply, Seconds, Sent, Settings, Step};
-use upstream::{Case, LONG_WAIT, Log, QUOTA, START, Upstream};
+use upstream::{Case, Charge, LONG_WAIT, Log, QUOTA, START, Upstream};
 
 /// Calls a process has under way at most.
 const CONCURRENCY: usize = 256;
@@ -300,14 +300,26 @@ fn what_is_configured_is_kept_to() {
 
 #[test]
 fn a_quota_of_tokens_is_used_however_it_is_charged() {
-    for charges_reserved in [true, false] {
+    let charges = [
+        (Charge::Sum, 1.0, 0.98, 0.003),
+        (Charge::Larger, 1.0, 0.98, 0.003),
+        (Charge::Answered, 10.0, 0.95, 0.003),
+        // What twenty calls under way will be charged is more than a bucket of one second holds: it runs over at times.
+        (Charge::Answered, 1.0, 0.85, 0.01),
+    ];
+    for (charge, window, least_used, most_refused) in charges {
         let case = Case {
-            tokens: Some(12_000.0),
-            charges_reserved,
+            tokens: Some(20_000.0),
+            charge,
+            window,
             ..Case::default()
         };
-        let quota = "tokens, told";
-        hold(quota, &case, 0.93, 0.005);
+        hold(
+            &format!("tokens, {charge:?} of {window} s"),
+            &case,
+            least_used,
+            most_refused,
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! A model of an upstream that enforces a quota, in virtual time. It counts what it let in.
 
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::super::{Answer, Cost, Reply, Room, Seconds, Settings};
@@ -13,6 +15,17 @@ pub(super) const LONG_WAIT: Seconds = 89.0;
 /// How long a refusal takes to come.
 const REFUSAL: Seconds = 0.05;
 
+/// What a call is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// On admission, prompt and longest answer.
+    Sum,
+    /// On admission, the larger of the two.
+    Larger,
+    /// Once it is answered, what it used; calls are let in while anything is left.
+    Answered,
+}
+
 #[derive(Clone)]
 pub(super) struct Case {
     pub(super) seed: u64,
@@ -23,7 +36,7 @@ pub(super) struct Case {
     pub(super) schedule: Vec<(Seconds, f64)>,
     /// Tokens a second, where they are limited.
     pub(super) tokens: Option<f64>,
-    pub(super) charges_reserved: bool,
+    pub(super) charge: Charge,
     pub(super) tells_limits: bool,
     pub(super) lies: bool,
     pub(super) tells_wait: bool,
@@ -41,7 +54,7 @@ impl Default for Case {
             window: 1.0,
             schedule: vec![(0.0, 1.0)],
             tokens: None,
-            charges_reserved: true,
+            charge: Charge::Sum,
             tells_limits: true,
             lies: false,
             tells_wait: true,
@@ -89,6 +102,8 @@ pub(super) struct Upstream {
     level: f64,
     tokens: f64,
     at: Seconds,
+    /// When calls will be charged, in microseconds, and what.
+    pending: BinaryHeap<Reverse<(u64, u64)>>,
     dice: StdRng,
     pub(super) log: Log,
 }
@@ -100,6 +115,7 @@ impl Upstream {
             level: QUOTA * case.window,
             tokens: case.tokens.unwrap_or(f64::INFINITY) * case.window,
             at: START,
+            pending: BinaryHeap::new(),
             dice: StdRng::seed_from_u64(case.seed),
             log: Log::default(),
             case,
@@ -123,21 +139,25 @@ impl Upstream {
         let now = (now + self.dice.random_range(0.001..0.03)).max(self.at);
         let rate = QUOTA * self.share(now);
         let passed = now - self.at;
-        self.at = now;
         self.level = (self.level + passed * rate).min((rate * self.case.window).max(1.0));
         let limit = self.case.tokens.unwrap_or(f64::INFINITY);
-        self.tokens = (self.tokens + passed * limit).min(limit * self.case.window);
+        self.refill(now);
         let prompt = (cost.bytes as f64 / 4.0 * (1.0 + 0.1 * self.normal())).max(1.0);
         let answer = self.dice.random_range(0.1..0.5) * cost.max_tokens.unwrap_or(1_000) as f64;
-        let charge = match self.case.charges_reserved {
-            true => prompt + cost.max_tokens.unwrap_or(1_000) as f64,
-            false => prompt + answer,
+        let most = cost.max_tokens.unwrap_or(1_000) as f64;
+        let charge = match self.case.charge {
+            Charge::Sum => prompt + most,
+            Charge::Larger => prompt.max(most),
+            Charge::Answered => prompt + answer,
         };
+        let is_charged_later = self.case.charge == Charge::Answered;
+        let needed = if is_charged_later { 1.0 } else { charge };
         let is_struck = now - START < self.case.storm && self.log.calls.len() % 10 == 9;
-        let admitted = self.level >= 1.0 && self.tokens >= charge && !is_struck;
+        let has_turn = self.case.tokens.is_some() || self.level >= 1.0;
+        let admitted = has_turn && self.tokens >= needed && !is_struck;
         // A refused call is charged as well.
         self.level = (self.level - 1.0).max(0.0);
-        if admitted {
+        if admitted && !is_charged_later {
             self.tokens -= charge;
         }
         let units = if self.case.tokens.is_some() {
@@ -148,11 +168,15 @@ impl Upstream {
         self.log.calls.push((now, admitted, units));
         let (latency, said) = if admitted {
             let latency = 2.0 * (0.6 * self.normal() - 0.18).exp();
+            if is_charged_later {
+                let at = micros(now + latency);
+                self.pending.push(Reverse((at, charge as u64)));
+            }
             (latency, Answer::Used(prompt as u64, answer as u64))
         } else {
             let told = match () {
                 () if is_struck => LONG_WAIT,
-                () if self.case.tells_wait => 1.0,
+                () if self.case.tells_wait => (-self.tokens / limit).max(0.0) + 1.0,
                 () => 0.2,
             };
             (
@@ -163,10 +187,27 @@ impl Upstream {
                 },
             )
         };
-        (now + latency, self.reply(said, limit))
+        let remaining = self.tokens;
+        (now + latency, self.reply(said, limit, remaining))
     }
 
-    fn reply(&self, answer: Answer, limit: f64) -> Reply {
+    /// Lets time pass in the bucket of tokens, with what is charged meanwhile.
+    fn refill(&mut self, now: Seconds) {
+        let limit = self.case.tokens.unwrap_or(f64::INFINITY);
+        let full = limit * self.case.window;
+        while let Some(Reverse((at, charge))) = self.pending.peek().copied()
+            && at <= micros(now)
+        {
+            self.pending.pop();
+            let at = (START + at as f64 / 1e6).max(self.at);
+            self.tokens = (self.tokens + (at - self.at) * limit).min(full) - charge as f64;
+            self.at = at;
+        }
+        self.tokens = (self.tokens + (now - self.at) * limit).min(full);
+        self.at = now;
+    }
+
+    fn reply(&self, answer: Answer, limit: f64, tokens: f64) -> Reply {
         let told = |limit: f64, level: f64| match () {
             () if !self.case.tells_limits || limit.is_infinite() => Room::default(),
             () if self.case.lies => Room {
@@ -184,8 +225,12 @@ impl Upstream {
         };
         Reply {
             requests,
-            tokens: told(limit, self.tokens),
+            tokens: told(limit, tokens.max(0.0)),
             answer,
         }
     }
+}
+
+fn micros(at: Seconds) -> u64 {
+    ((at - START) * 1e6) as u64
 }
