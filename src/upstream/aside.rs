@@ -127,6 +127,11 @@ impl Marks {
         marks.find(|mark| mark.route == route && mark.path == work.path)
     }
 
+    /// Whether a route was set aside after an instant.
+    pub(super) fn is_newer(&self, route: usize, work: Work<'_>, than: Instant) -> bool {
+        self.find(route, work).is_some_and(|mark| mark.since > than)
+    }
+
     /// Whether anything at all is held against a route for a model, even if it is time to try it again.
     pub(super) fn holds(&self, route: usize, model: &str) -> bool {
         let mut marks = self.of.get(model).into_iter().flatten();

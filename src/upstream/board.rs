@@ -145,9 +145,19 @@ impl Board {
         }
     }
 
-    /// Lets a call go out to `route`, at the moment when it does; none when the breaker has something against it by now.
-    pub(super) fn admit(&mut self, work: Work<'_>, route: usize, now: Instant) -> Option<Permit> {
+    /// Lets a call go out to `route`, at the moment when it does; none when the breaker has something against it by now,
+    /// or the route was set aside while the call, which `began` then, waited for its turn.
+    pub(super) fn admit(
+        &mut self,
+        work: Work<'_>,
+        route: usize,
+        began: Instant,
+        now: Instant,
+    ) -> Option<Permit> {
         self.know(work.model, now);
+        if self.marks.is_newer(route, work, began) {
+            return None;
+        }
         self.breaker(route, work.model)?.admit(now)
     }
 

@@ -126,7 +126,7 @@ impl Board {
         said: Result<(), Failed>,
         now: Instant,
     ) -> (Next, Result<Outcome, Failed>) {
-        let permit = self.admit(WORK, route, now).expect("it may go out");
+        let permit = self.admit(WORK, route, now, now).expect("it may go out");
         let ended = said.map(|()| Outcome::default());
         (self.ended(WORK, route, permit, &ended, now).0, ended)
     }
@@ -138,8 +138,8 @@ fn the_earliest_goes_before_the_cheapest_and_that_before_turns() {
     let mut board = board(&[2.0, 1.0, 1.0]);
     let taken: Vec<usize> = (0..6).map(|_| board.first(&open(3), now)).collect();
     assert_eq!(taken, [1, 2, 1, 2, 1, 2], "the cheap ones, in turns");
-    let waits = open_in(&[Duration::ZERO, SECOND, 2 * SECOND]);
-    assert_eq!(board.first(&waits, now), 0, "dear, but free");
+    let free = open_in(&[Duration::ZERO, SECOND, 2 * SECOND]);
+    assert_eq!(board.first(&free, now), 0, "dear, but free");
     let waits = open_in(&[3 * SECOND, 2 * SECOND, SECOND]);
     let Pick::Go {
         route,
@@ -251,6 +251,15 @@ fn only_when_every_route_says_so_the_batch_parks() {
 }
 
 #[test]
+fn a_call_that_waited_for_its_turn_does_not_go_where_others_were_sent_away_meanwhile() {
+    let start = Instant::now();
+    let mut board = board(&[1.0]);
+    board.drive(&open(1), start + SECOND, |_| Err(broke()));
+    let (now, work) = (start + 2 * SECOND, WORK);
+    assert!(board.admit(work, 0, start, now).is_none() && board.admit(work, 0, now, now).is_some());
+}
+
+#[test]
 fn what_others_were_told_meanwhile_is_not_asked_again() {
     let start = Instant::now();
     let mut board = board(&[1.0, 2.0]);
@@ -294,8 +303,8 @@ fn a_told_pause_is_kept_and_not_asked_about() {
     board.drive(&open(1), start, |_| Err(told(500)));
     let later = start + 100 * SECOND;
     let (asked, end) = board.drive(&open(1), later, |_| Ok(()));
-    let end = end.unwrap();
     assert!(asked.is_empty());
+    let end = end.unwrap();
     assert_eq!(throttled(&end), Some(400 * SECOND));
     assert_eq!(end.failure.http_status, 0, "it was not sent");
     let back = start + 500 * SECOND;
@@ -363,7 +372,7 @@ fn keys_of_one_endpoint_share_its_breaker_and_alone_it_holds_calls_back() {
         matches!(picked, Pick::Hold(rest) if rest == SECOND),
         "{picked:?}"
     );
-    assert!(board.admit(WORK, 0, now).is_none() && board.admit(WORK, 1, now).is_none());
+    assert!((0..2).all(|route| board.admit(WORK, route, now, now).is_none()));
 }
 
 #[test]

@@ -160,18 +160,21 @@ impl Client {
         before_send.await?;
         if turn.is_stale() {
             drop(turn);
-            let again = self.0.pacer.turn(call, patience).await;
+            let again = self.0.pacer.next_turn(call, patience).await;
             turn = again.map_err(held_back)?;
         }
         let (ended, refuses_options) = self.send(call, body, turn).await;
         let Some(plain) = plain.filter(|_| refuses_options) else {
             return ended;
         };
-        self.0.plain.note(&call.model);
         // Another request, for which the upstream counts another turn.
-        let turn = self.0.pacer.turn(call, patience).await;
+        let turn = self.0.pacer.next_turn(call, patience).await;
         let turn = turn.map_err(held_back)?;
-        self.send(call, plain, turn).await.0
+        let ended = self.send(call, plain, turn).await.0;
+        if ended.is_ok() {
+            self.0.plain.note(&call.model);
+        }
+        ended
     }
 
     /// One request on its turn, whose schedule hears what came back, and whether it may have been refused for what it
@@ -184,16 +187,20 @@ impl Client {
     ) -> (Result<Outcome, Failed>, bool) {
         let answer = match self.exchange(call, body, &mut turn).await {
             Ok(answer) => answer,
-            Err(failed) => return (Err(failed), false),
+            Err(failed) => {
+                turn.lost(&failed);
+                return (Err(failed), false);
+            }
         };
         let told = rate_headers::read(&answer.headers, SystemClock.now());
         let refuses_options = matches!(
             &answer.body,
             Content::Whole(body) if ask::refuses_options(answer.status, body)
         );
+        let told_wait = retry_after(&answer.headers, SystemClock.now());
         let mut slow_down = false;
         let ended = self.read(answer, &call.model, &mut slow_down);
-        turn.heard(told, heard(&ended, slow_down));
+        turn.heard(told, heard(&ended, told_wait, slow_down));
         turn.tell().await;
         (ended, refuses_options)
     }
@@ -244,7 +251,7 @@ impl Client {
         *slow_down = matches!(
             &phase,
             Phase::Status(_, error) | Phase::Streamed(_, error, _)
-                if error.code.as_deref() == Some(SLOW_DOWN)
+                if [&error.code, &error.kind].into_iter().flatten().any(|token| token == SLOW_DOWN)
         );
         let key = self.0.key.as_ref().map(ExposeSecret::expose_secret);
         if let (Phase::Status(_, error) | Phase::Streamed(_, error, _), Some(key)) =
@@ -288,12 +295,17 @@ pub(super) fn throttled(failed: &Failed) -> Option<Duration> {
 }
 
 /// What a reply means for the schedule.
-fn heard(result: &Result<Outcome, Failed>, slow_down: bool) -> Heard {
+fn heard(result: &Result<Outcome, Failed>, told_wait: Option<Duration>, slow_down: bool) -> Heard {
     match result {
         Ok(outcome) => Heard::Used(outcome.usage.input_tokens, outcome.usage.output_tokens),
         Err(failed) => match (throttled(failed), failed.failure.code) {
             (Some(told), _) => Heard::Throttled {
                 told: told.as_secs_f64(),
+                slow_down,
+            },
+            // One that the upstream forbids to repeat holds the others back all the same.
+            (None, ErrorCode::DeadlineExceededThrottled) => Heard::Throttled {
+                told: told_wait.unwrap_or(LEAST_WAIT).as_secs_f64(),
                 slow_down,
             },
             (None, ErrorCode::UpstreamOverloaded) => Heard::Overloaded,

@@ -88,8 +88,10 @@ pub(super) fn is_token(text: &str, max: usize) -> bool {
 fn is_above_limit(message: &str) -> bool {
     let number = |after: &str| {
         let (_, rest) = message.split_once(after)?;
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        digits.parse::<u64>().ok()
+        let digits = rest
+            .split(|c: char| !c.is_ascii_digit() && c != ',')
+            .next()?;
+        digits.replace(',', "").parse::<u64>().ok()
     };
     matches!((number("Limit "), number("Requested ")), (Some(limit), Some(asked)) if asked > limit)
 }

@@ -3,7 +3,12 @@
 use std::time::Instant;
 
 use super::{
-    Router, aside::Work, board::Next, breaker::Permit, client::throttled, patience::Once,
+    Router,
+    aside::Work,
+    board::{Asking, Next},
+    breaker::Permit,
+    client::throttled,
+    patience::Once,
     unsent::resting,
 };
 use crate::model::{Failed, Outcome};
@@ -12,6 +17,7 @@ use crate::model::{Failed, Outcome};
 pub(super) struct Flight<'a> {
     router: &'a Router,
     work: Work<'a>,
+    began: Instant,
     route: usize,
     permit: Option<Permit>,
     is_withheld: bool,
@@ -19,10 +25,11 @@ pub(super) struct Flight<'a> {
 
 impl<'a> Flight<'a> {
     /// Not begun yet.
-    pub(super) fn new(router: &'a Router, work: Work<'a>, route: usize) -> Self {
+    pub(super) fn new(router: &'a Router, asking: &Asking<'a>, route: usize) -> Self {
         Flight {
             router,
-            work,
+            work: asking.work,
+            began: asking.began,
             route,
             permit: None,
             is_withheld: false,
@@ -36,7 +43,7 @@ impl<'a> Flight<'a> {
     ) -> Result<(), Failed> {
         self.permit = {
             let mut board = self.router.board();
-            board.admit(self.work, self.route, Instant::now())
+            board.admit(self.work, self.route, self.began, Instant::now())
         };
         self.is_withheld = self.permit.is_none();
         if self.is_withheld {

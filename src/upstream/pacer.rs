@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
-    model::{WaitReason, Waiting},
+    model::{ErrorCode, Failed, WaitReason, Waiting},
 };
 
 /// The schedule is looked at again at least this often: a limit may be raised while a call waits.
@@ -87,11 +87,30 @@ impl Pacer {
         call: &Call,
         patience: &mut Duration,
     ) -> Result<Turn, Duration> {
+        self.wait(call, patience, false).await
+    }
+
+    /// As [`Pacer::turn`], for a call that has had a turn already and needs another.
+    pub(super) async fn next_turn(
+        self: &Arc<Self>,
+        call: &Call,
+        patience: &mut Duration,
+    ) -> Result<Turn, Duration> {
+        self.wait(call, patience, true).await
+    }
+
+    async fn wait(
+        self: &Arc<Self>,
+        call: &Call,
+        patience: &mut Duration,
+        had: bool,
+    ) -> Result<Turn, Duration> {
         let cost = cost(&call.body);
         let begun = Instant::now();
         let queue = self.queue(&call.model);
-        let place = queue.enter(cost, *patience, self.now())?;
-        let turn = timeout(*patience, self.first(&queue, cost)).await;
+        let place = queue.enter(cost, *patience, had, self.now())?;
+        let most = *patience + queue.length(cost, self.now());
+        let turn = timeout(most, self.first(&queue, cost)).await;
         drop(place);
         *patience = patience.saturating_sub(begun.elapsed());
         turn.unwrap_or_else(|_| Err(queue.due(cost, self.now())))
@@ -200,9 +219,10 @@ impl Pacer {
         let take = |stored: Option<Bucket>| {
             let mut state = queue.state.lock();
             let stored = stored.unwrap_or_else(|| state.line.bucket().clone());
-            let (tokens, waiting) = (state.line.tokens(cost), state.waiting as u64);
+            let now = self.now();
+            let (tokens, waiting) = (state.line.tokens(cost, now), state.waiting as u64);
             let waiting = (float(waiting), state.tokens);
-            state.line.lease_shared(stored, tokens, waiting, self.now())
+            state.line.lease_shared(stored, tokens, waiting, now)
         };
         let changed = link
             .change(&queue.key, &mut known, || self.now(), take)
@@ -268,6 +288,18 @@ impl Turn {
     pub(super) fn is_stale(&self) -> bool {
         let now = self.pacer.now();
         now - self.at > STALE && self.queue.state.lock().line.pace(now).is_some()
+    }
+
+    /// No answer came to it.
+    pub(super) fn lost(&self, failed: &Failed) {
+        let Some(out_at) = self
+            .out_at
+            .filter(|_| failed.failure.code == ErrorCode::UpstreamTimeout)
+        else {
+            return;
+        };
+        let took = self.pacer.now() - out_at;
+        self.queue.state.lock().answered(Answer::Overloaded, took);
     }
 
     /// The call goes out.

@@ -60,7 +60,7 @@ async fn calls_go_one_after_the_other_at_the_rate() {
 #[tokio::test(start_paused = true)]
 async fn those_who_find_no_place_are_told_times_one_after_the_other() {
     let pacer = pacer();
-    let mut waiting: Vec<_> = (0..30).map(|_| Box::pin(send(&pacer))).collect();
+    let mut waiting: Vec<_> = (0..40).map(|_| Box::pin(send(&pacer))).collect();
     let answers: Vec<_> = waiting
         .iter_mut()
         .map(|send| send.as_mut().now_or_never())
@@ -75,6 +75,29 @@ async fn those_who_find_no_place_are_told_times_one_after_the_other() {
     for pair in put_off.windows(2) {
         assert!((pair[1] - pair[0] - 1.0 / RATE).abs() < 0.01, "{put_off:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_could_not_use_its_turn_has_a_place_whoever_waits() {
+    let pacer = pacer();
+    let mut waiting = Vec::new();
+    loop {
+        let mut next = Box::pin(send(&pacer));
+        match (&mut next).now_or_never() {
+            None => waiting.push(next),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => break,
+        }
+    }
+    let mut patience = Duration::from_secs(30);
+    let other = call("m");
+    let mut again = Box::pin(pacer.next_turn(&other, &mut patience));
+    assert!((&mut again).now_or_never().is_none(), "it waits");
+    stream::iter(waiting)
+        .buffered(100)
+        .for_each(|sent| async move { assert!(sent.is_ok()) })
+        .await;
+    again.await.unwrap().go();
 }
 
 #[tokio::test(start_paused = true)]

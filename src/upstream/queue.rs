@@ -15,6 +15,10 @@ pub(super) const NEAR: Duration = Duration::from_secs(2);
 /// So many calls of a model may wait however slow it is, for as long as a call waits at all: without them every turn
 /// of a slow one would find nobody there.
 pub(super) const FEW: usize = 2;
+/// So many times as many may wait as are acquired for it: the limit may have fallen meanwhile.
+const SLACK: usize = 2;
+/// Longer than anything is waited for: a year.
+const LONGEST: Seconds = 366.0 * 86_400.0;
 /// Calls that may wait for their first turns while nothing is known yet.
 pub(super) const FIRST: usize = 64;
 /// Calls taken for a model that is held back find that out at once and make room for others.
@@ -77,25 +81,27 @@ impl Queue {
         }
     }
 
-    /// Takes the last place, if its turn is near enough.
+    /// Takes the last place, if its turn is near enough and, unless it `had` one before, there is room for it.
     pub(super) fn enter(
         self: &Arc<Self>,
         cost: Cost,
         patience: Duration,
+        had: bool,
         now: Seconds,
     ) -> Result<Place, Duration> {
         let mut state = self.state.lock();
         state.used_at = now;
-        let tokens = state.line.tokens(cost);
+        let tokens = state.line.tokens(cost, now);
         let wait = state.due(tokens, now);
         if state.held_until(now).is_some() {
             return Err(wait);
         }
-        let has_place = match state.line.pace(now) {
-            Some(rate) => state.waiting < FEW + within_a_second(rate),
-            None => true,
-        };
-        if wait > patience || !has_place {
+        let places = |rate| SLACK * (FEW + within_a_second(rate));
+        let places = state.line.pace(now).map(places);
+        let has_place = had || places.is_none_or(|places| state.waiting < places);
+        // However large it is itself: smaller ones would always find the time that it does not.
+        let ahead = wait.saturating_sub(duration(state.line.length(tokens, now)));
+        if ahead > patience || !has_place {
             return Err(state.put_off(wait, now));
         }
         state.waiting += 1;
@@ -106,17 +112,23 @@ impl Queue {
         })
     }
 
+    /// How long the upstream takes to let such a call's tokens through.
+    pub(super) fn length(&self, cost: Cost, now: Seconds) -> Duration {
+        let line = &self.state.lock().line;
+        duration(line.length(line.tokens(cost, now), now))
+    }
+
     /// How long a call would wait behind those that do.
     pub(super) fn due(&self, cost: Cost, now: Seconds) -> Duration {
         let state = self.state.lock();
-        let tokens = state.line.tokens(cost);
+        let tokens = state.line.tokens(cost, now);
         state.due(tokens, now)
     }
 
     /// How long a call would wait for both, its turn and the ends of calls that are under way.
     pub(super) fn opens_in(&self, cost: Cost, now: Seconds) -> Duration {
         let state = self.state.lock();
-        let due = state.due(state.line.tokens(cost), now);
+        let due = state.due(state.line.tokens(cost, now), now);
         due.max(duration(state.free_in()))
     }
 
@@ -140,7 +152,7 @@ impl Queue {
 impl State {
     /// The turn of the first in the queue, or when to look again; none when it takes turns from the schedule to know.
     pub(super) fn step(&mut self, cost: Cost, now: Seconds) -> Option<Result<Sent, Seconds>> {
-        let tokens = self.line.tokens(cost);
+        let tokens = self.line.tokens(cost, now);
         let step = self.line.step(tokens, now);
         self.done(step, cost, tokens, now)
     }
@@ -152,7 +164,7 @@ impl State {
         share: f64,
         now: Seconds,
     ) -> Result<Sent, Seconds> {
-        let tokens = self.line.tokens(cost);
+        let tokens = self.line.tokens(cost, now);
         let mut step = self.line.step(tokens, now);
         if step == Step::Lease {
             step = self.line.lease_alone(tokens, share, now);
@@ -255,8 +267,10 @@ impl Drop for Place {
     }
 }
 
+/// Nothing where it is negative.
 pub(super) fn duration(seconds: Seconds) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+    // Whatever is no number is nothing too.
+    Duration::from_secs_f64(seconds.max(0.0).min(LONGEST))
 }
 
 /// How many calls are begun at such a rate within a second, rounded up.

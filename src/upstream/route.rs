@@ -223,7 +223,7 @@ impl Router {
                 return Err(throttles.tell(held));
             }
             let most = next_best.map_or(patience.limit, |next| next.max(opens_in) + SLACK);
-            let mut flight = Flight::new(self, asking.work, route);
+            let mut flight = Flight::new(self, &asking, route);
             let before_send = flight.begin(&mut before_send);
             let ended = self
                 .send(route, call, before_send, &mut patience.limit, most)

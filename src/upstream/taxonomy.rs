@@ -18,6 +18,8 @@ const OVERLOAD_CAP: Duration = Duration::from_secs(60);
 const THROTTLE_MIN: Duration = Duration::from_millis(200);
 /// … and this much more.
 const THROTTLE_SPREAD: Duration = Duration::from_millis(300);
+/// Only a 429 may hold a task back for longer: what says so may be wrong, and its task has a deadline.
+const LONGEST_TOLD: Duration = Duration::from_secs(120);
 /// Codes and types by which upstreams say that there is no money left, rather than that we are too fast.
 const NO_MONEY: [&str; 7] = [
     "insufficient_quota",
@@ -341,7 +343,7 @@ fn told(row: Row, observed: &Observed) -> Option<Wait> {
     let unasked = || THROTTLE_MIN + THROTTLE_SPREAD.mul_f64(observed.chance.clamp(0.0, 1.0));
     match row {
         Row::Throttled | Row::ExceedsQuota => Some(observed.retry_after.unwrap_or_else(unasked)),
-        _ => observed.retry_after,
+        _ => observed.retry_after.map(|wait| wait.min(LONGEST_TOLD)),
     }
     .map(Wait::Told)
 }

@@ -128,18 +128,20 @@ fn every_status_has_its_row() {
 }
 
 #[test]
-fn a_wait_that_the_upstream_names_is_obeyed_however_long() {
-    for (status, budget) in [
-        (429, Budget::Time),
-        (503, Budget::Overload),
-        (500, Budget::Attempts),
+fn a_wait_that_the_upstream_names_is_obeyed_and_that_of_a_429_however_long() {
+    let day = 86_400;
+    for (status, budget, told, obeyed) in [
+        (429, Budget::Time, day, day),
+        (503, Budget::Overload, 100, 100),
+        (503, Budget::Overload, day, 120),
+        (500, Budget::Attempts, day, 120),
     ] {
-        let wait = Duration::from_secs(86_400);
+        let wait = Duration::from_secs(told);
         let failed = judge(Observed {
             retry_after: Some(wait),
             ..answered(status, "")
         });
-        let wait = Wait::Told(wait);
+        let wait = Wait::Told(Duration::from_secs(obeyed));
         assert_eq!(failed.recourse, Recourse::Retry { budget, wait });
     }
 }

@@ -226,11 +226,6 @@ impl Block {
         }
     }
 
-    /// Whether its turns are not long past.
-    pub(crate) fn is_fresh(&self, stale: Seconds, now: Seconds) -> bool {
-        self.requests_at.max(self.tokens_at) > now - stale
-    }
-
     fn length(&self, tokens: f64) -> Seconds {
         self.rates.tokens.map_or(0.0, |rate| tokens / rate)
     }

@@ -100,7 +100,7 @@ pub(super) struct Control {
     /// The share of the rate that `slow_down` has left, and when.
     #[n(9)]
     slowed: Option<(f64, Seconds)>,
-    /// Since when the upstream has told these limits.
+    /// Since when the upstream has told limits.
     #[n(10)]
     known_at: Seconds,
 }
@@ -125,10 +125,13 @@ impl Control {
     /// A reply came, with limits or without.
     pub(super) fn heard(&mut self, told: Rates, now: Seconds) {
         if !told.is_free() {
-            if self.told != told {
+            if self.told.is_free() {
                 self.known_at = now;
             }
-            self.told = told;
+            self.told = Rates {
+                requests: told.requests.or(self.told.requests),
+                tokens: told.tokens.or(self.told.tokens),
+            };
             self.told_at = now;
         } else if now - self.told_at > TOLD_FOR {
             self.told = Rates::default();
@@ -253,6 +256,29 @@ mod tests {
         assert!((rate(&control, 150.0) - 9.95).abs() < 1e-9);
         control.heard(Rates::default(), 161.0);
         assert!(control.rates(&FREE, 161.0).is_free());
+    }
+
+    #[test]
+    fn limits_that_vary_or_are_told_in_part_hide_no_429() {
+        let mut control = Control::default();
+        for step in 0..20 {
+            let at = 100.0 + f64::from(step);
+            let limit = if step % 2 == 0 { 10.0 } else { 10.1 };
+            let told = Rates {
+                requests: Some(limit),
+                tokens: (step % 3 == 0).then_some(1_000.0),
+            };
+            control.heard(told, at);
+            control.refused(
+                &FREE,
+                &Refusal {
+                    sent_at: at - 0.1,
+                    ..refusal(at)
+                },
+            );
+        }
+        assert!(rate(&control, 119.0) < 6.0, "{}", rate(&control, 119.0));
+        assert!(control.rates(&FREE, 119.0).tokens.is_some());
     }
 
     #[test]

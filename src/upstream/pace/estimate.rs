@@ -12,6 +12,10 @@ const WEIGHT: f64 = 0.1;
 const MARGIN: f64 = 2.0;
 /// Answers looked back at.
 const REMEMBERED: usize = 50;
+/// A server that counts more than this for a prompt or an answer has miscounted.
+const MOST: u64 = 10_000_000;
+/// Nor has a byte more tokens than this, but for pictures behind a link.
+const MOST_PER_BYTE: f64 = 16.0;
 /// Assumed length of an answer before there was one.
 const FIRST_COMPLETION: f64 = 256.0;
 
@@ -84,19 +88,27 @@ impl Estimate {
     /// An answer came: so many tokens of prompt and of answer for a call with this many bytes, for which `expected`
     /// had been reserved.
     pub(crate) fn learn(&mut self, bytes: usize, prompt: u64, answer: u64, expected: f64) {
+        if !Estimate::is_sane(prompt, answer) {
+            return;
+        }
         let charged = match self.is_charged_reserved() {
             true => expected - self.prompt(bytes) + float(prompt),
             false => float(prompt.saturating_add(answer)),
         };
         self.error += WEIGHT * ((charged - expected).abs() - self.error);
         if bytes > 0 && prompt > 0 {
-            let seen = float(prompt) / float(bytes as u64);
+            let seen = (float(prompt) / float(bytes as u64)).min(MOST_PER_BYTE);
             self.tokens_per_byte += WEIGHT * (seen - self.tokens_per_byte);
         }
         if self.completions.len() == REMEMBERED {
             self.completions.pop_front();
         }
         self.completions.push_back(float(answer));
+    }
+
+    /// Whether a call can have used so many tokens.
+    pub(crate) fn is_sane(prompt: u64, answer: u64) -> bool {
+        prompt <= MOST && answer <= MOST
     }
 
     /// What remained fell by `fall` tokens when a call was let in with this many bytes and at most so many tokens of
@@ -155,10 +167,17 @@ mod tests {
             for _ in 0..20 {
                 estimate.compare(fall, 400, 1_000.0, used);
             }
-            (estimate.is_charged_reserved(), estimate.cost(400, Some(1_000)))
+            (
+                estimate.is_charged_reserved(),
+                estimate.cost(400, Some(1_000)),
+            )
         };
         assert_eq!(see(0.0, 0.0), (false, 150.0), "charged after the answer");
-        assert_eq!(see(90_000.0, 0.0), (false, 150.0), "somebody else took part");
+        assert_eq!(
+            see(90_000.0, 0.0),
+            (false, 150.0),
+            "somebody else took part"
+        );
         assert_eq!(see(1_090.0, 0.0), (true, 1_100.0));
         assert_eq!(see(1_001.0, 0.0), (true, 1_000.0));
         assert_eq!(see(150.0, 150.0), (false, 150.0));

@@ -9,6 +9,7 @@ use super::{
     estimate::Estimate,
     float,
     meter::{Meter, Ramp},
+    reply::{Answer, Reply, Room},
 };
 
 /// Turns of the shared schedule are taken so long before: whoever asks first has the next one, and nobody who comes at
@@ -18,8 +19,6 @@ const AHEAD: Seconds = 2.0;
 const BLOCK: Seconds = 0.1;
 /// Turns that were not used for so long are lost.
 const STALE: Seconds = 1.0;
-/// Of a limit, so much is still room: a 429 in spite of it is not explained by what the headers say.
-const ROOM: f64 = 0.05;
 /// What remains is never taken to hold calls up for longer than this: the next reply says more.
 const HELD_MAX: Seconds = 1.0;
 /// Once so many more calls may begin, there is no need to count them.
@@ -61,52 +60,6 @@ pub(crate) struct Sent {
     tokens_used: f64,
 }
 
-/// One dimension of what a reply's headers say.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Room {
-    /// The limit, a second.
-    pub(crate) limit: Option<f64>,
-    /// What remains of it.
-    pub(crate) remaining: Option<f64>,
-}
-
-impl Room {
-    fn is_there(&self, needed: f64) -> Option<bool> {
-        let limit = self.limit?;
-        Some(self.remaining? > (limit * 60.0 * ROOM).max(needed))
-    }
-}
-
-/// What came back.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Reply {
-    /// Calls that may be made.
-    pub(crate) requests: Room,
-    /// Tokens that may be used.
-    pub(crate) tokens: Room,
-    /// What else it says.
-    pub(crate) answer: Answer,
-}
-
-/// What a reply means for the schedule.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) enum Answer {
-    /// Nothing.
-    #[default]
-    Other,
-    /// So many tokens of prompt and of answer.
-    Used(u64, u64),
-    /// The upstream has more calls than it can do.
-    Overloaded,
-    /// A 429.
-    Throttled {
-        /// How long to wait.
-        told: Seconds,
-        /// The upstream asks for a slower ramp.
-        slow_down: bool,
-    },
-}
-
 /// One process's part in the schedule of a model.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
@@ -141,9 +94,19 @@ impl Line {
         self.bucket.rates(&self.settings, now)
     }
 
-    /// The tokens to reserve for a call.
-    pub(crate) fn tokens(&self, cost: Cost) -> f64 {
-        self.estimate.cost(cost.bytes, cost.max_tokens)
+    /// The tokens to reserve for a call: no more than a minute's. Guesses are wrong at times, of pictures above all, and the
+    /// upstream says itself what it never lets through.
+    pub(crate) fn tokens(&self, cost: Cost, now: Seconds) -> f64 {
+        let minute = self
+            .rates(now)
+            .tokens
+            .map_or(f64::INFINITY, |rate| 60.0 * rate);
+        self.estimate.cost(cost.bytes, cost.max_tokens).min(minute)
+    }
+
+    /// How long the upstream takes to let so many tokens through.
+    pub(crate) fn length(&self, tokens: f64, now: Seconds) -> Seconds {
+        self.rates(now).tokens.map_or(0.0, |rate| tokens / rate)
     }
 
     /// When a call of so many tokens could go that `ahead` calls and tokens wait before, as far as this process knows.
@@ -189,8 +152,8 @@ impl Line {
                 Step::Wait(due)
             };
         }
-        let usable = self.block.filter(|block| block.is_fresh(STALE, now));
-        match usable.and_then(|block| block.due(tokens)) {
+        let due = self.block.and_then(|block| block.due(tokens));
+        match due.filter(|due| *due > now - STALE) {
             Some(due) if due <= now => Step::Go,
             Some(due) => Step::Wait(due),
             None => Step::Lease,
@@ -223,11 +186,13 @@ impl Line {
             self.news.tokens_back += rest.rest().1;
         }
         let mut bucket = self.tell(stored, now);
-        let due = bucket.due(&self.settings, (0.0, 0.0), next, now);
-        if due > now + AHEAD {
-            return Err(due - AHEAD);
-        }
         let rates = bucket.rates(&self.settings, now);
+        let length = rates.tokens.map_or(0.0, |rate| next / rate);
+        // By when its own tokens begin to be paid for: else smaller calls of others would always come before a large one.
+        let begins = bucket.due(&self.settings, (0.0, 0.0), next, now) - length;
+        if begins > now + AHEAD {
+            return Err(begins - AHEAD);
+        }
         let some = |rate: Option<f64>, all: f64| rate.map_or(all, |rate| all.min(rate * BLOCK));
         let want = (
             some(rates.requests, waiting.0).floor().max(1.0),
@@ -298,7 +263,9 @@ impl Line {
 
     /// A reply came.
     pub(crate) fn heard(&mut self, sent: &Sent, reply: &Reply, now: Seconds) {
-        if let Answer::Used(prompt, answer) = reply.answer {
+        if let Answer::Used(prompt, answer) = reply.answer
+            && Estimate::is_sane(prompt, answer)
+        {
             self.tokens_used += float(prompt.saturating_add(answer));
         }
         let mut news = News {
@@ -321,7 +288,7 @@ impl Line {
                         sent_at: sent.at,
                         sent: self.meter.rate(now),
                         refused: self.meter.refused(now),
-                        unexplained: is_unexplained(sent, reply),
+                        unexplained: reply.says_room(sent.tokens),
                         slow_down,
                     },
                     now,
@@ -332,7 +299,7 @@ impl Line {
                 self.ramp.answered(now);
                 let used = prompt.saturating_add(answer);
                 self.compare(sent, reply);
-                if used > 0 {
+                if used > 0 && Estimate::is_sane(prompt, answer) {
                     self.estimate
                         .learn(sent.cost.bytes, prompt, answer, sent.tokens);
                     if !self.estimate.is_charged_reserved() {
@@ -399,12 +366,6 @@ impl Line {
     }
 }
 
-/// Whether the headers of a 429 say that there was room for the call.
-fn is_unexplained(sent: &Sent, reply: &Reply) -> bool {
-    let said = [
-        reply.requests.is_there(1.0),
-        reply.tokens.is_there(sent.tokens),
-    ];
-    let mut known = said.into_iter().flatten().peekable();
-    known.peek().is_some() && known.all(|room| room)
-}
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

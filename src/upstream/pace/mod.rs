@@ -13,11 +13,13 @@ mod cubic;
 mod estimate;
 mod line;
 mod meter;
+mod reply;
 
 pub(super) use bucket::Bucket;
 pub(super) use ceiling::Ceiling;
 pub(super) use control::Settings;
-pub(super) use line::{Answer, Cost, Line, Reply, Room, Sent, Step};
+pub(super) use line::{Cost, Line, Sent, Step};
+pub(super) use reply::{Answer, Reply, Room};
 
 /// An instant or a length of time.
 pub(super) type Seconds = f64;

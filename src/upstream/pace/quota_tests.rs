@@ -106,7 +106,7 @@ impl World {
             return;
         }
         let (now, cost) = (seconds(at), self.processes[index].next);
-        let tokens = self.processes[index].line.tokens(cost);
+        let tokens = self.processes[index].line.tokens(cost, now);
         let again = match self.step(index, tokens, now) {
             Step::Wait(until) => micros(until).max(at + 1),
             Step::Lease => unreachable!("turns were taken"),

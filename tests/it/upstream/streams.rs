@@ -141,10 +141,16 @@ async fn a_server_that_does_not_know_stream_options_is_asked_once_without() {
     );
 
     let upstream = simulate_faults([refusal(), refusal()]).await;
-    let failed = complete(&upstream).await.0.unwrap_err();
+    let client = client_of(upstream.base_url());
+    let failed = client
+        .complete(&heard("hello").0, async {})
+        .await
+        .unwrap_err();
     assert_eq!(failed.failure.code, ErrorCode::InvalidRequest);
     assert!(!failed.failure.maybe_billed);
     assert_eq!(upstream.finished_calls(), 2);
+    let outcome = client.complete(&heard("hello").0, async {}).await.unwrap();
+    assert!(outcome.usage.output_tokens > 0, "it was not the options");
 }
 
 #[tokio::test]

@@ -74,6 +74,18 @@ async fn a_long_rate_limit_is_handed_back_and_holds_its_model_only() {
     client.complete(&other, async {}).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_rate_limit_that_ends_its_task_holds_the_others_back_all_the_same() {
+    let headers = [("retry-after", "90"), ("x-should-retry", "false")];
+    let upstream = simulate_faults([Fault::reply(429, &headers, "")]).await;
+    let client = client_of(upstream.base_url());
+    let failed = client.complete(&call("x"), async {}).await.unwrap_err();
+    assert_eq!(failed.recourse, Recourse::Never);
+    let held = client.complete(&call("y"), async {}).await.unwrap_err();
+    assert_eq!(held.failure.code, ErrorCode::RateLimited);
+    assert_eq!(upstream.finished_calls(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_of_calls_gets_through_a_limit_without_losing_one() {
     let upstream = simulate(Config {
