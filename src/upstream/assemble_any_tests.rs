@@ -63,7 +63,7 @@ proptest! {
         let (body, said) = assembled(&chunks, true);
         let body = body.unwrap();
         let has_first = body["choices"][0]["index"] == 0;
-        if let (true, Ok(outcome)) = (has_first, reply::read(body.to_string(), "m")) {
+        if let (true, Ok(outcome)) = (has_first, reply::read(Kind::Chat, body.to_string(), "m")) {
             prop_assert_eq!(outcome.text, said);
         }
     }
@@ -73,7 +73,7 @@ proptest! {
         chunks in vec(vec(value(), 0..3), 0..6),
         strange in vec(value(), 0..3),
     ) {
-        let mut assembly = Assembly::new(1 << 20);
+        let mut assembly = Assembly::new(Kind::Chat, 1, 1 << 20);
         let choices = chunks.into_iter().map(|choices| json!({ "choices": choices }));
         for chunk in choices.chain(strange) {
             let event = Event { name: Vec::new(), data: chunk.to_string().into() };

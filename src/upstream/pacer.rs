@@ -82,7 +82,7 @@ impl Pacer {
         call: &Call,
         patience: &mut Duration,
     ) -> Result<Turn, Duration> {
-        let cost = cost(&call.body);
+        let cost = cost(call.kind, &call.body);
         let begun = Instant::now();
         let queue = self.queue(&call.model);
         let place = queue.enter(cost, *patience, self.now())?;
