@@ -3,8 +3,22 @@
 use proptest::{collection::vec, option, prelude::*, sample};
 use serde_json::json;
 
-use super::{tests::assembled, *};
+use super::{
+    tests::{assemble, assembled},
+    *,
+};
 use crate::upstream::reply;
+
+const EVENTS: [&str; 8] = [
+    "response.created",
+    "response.output_text.delta",
+    "response.refusal.delta",
+    "response.output_text.done",
+    "response.output_item.done",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+];
 
 /// Something that a server might put into a chunk, well or badly.
 fn value() -> impl Strategy<Value = Value> {
@@ -48,7 +62,91 @@ fn content() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// Texts of messages and of their parts, each cut into pieces.
+fn messages() -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
+    vec(vec(vec("[a-c数🦀]{0,3}", 0..3), 0..3), 0..3)
+}
+
+/// The events of a response that says these texts. `turns` says which of the places that still have something to say
+/// goes on; the first to speak is the first place that has anything.
+fn response(messages: &[Vec<Vec<String>>], turns: &[usize], ends: &[bool]) -> Vec<Value> {
+    let mut places = Vec::new();
+    let mut output = Vec::new();
+    for (item, parts) in messages.iter().enumerate() {
+        let texts = parts.iter().map(|pieces| pieces.concat());
+        let texts = texts.map(|text| json!({"type": "output_text", "text": text}));
+        output.push(json!({"type": "message", "content": texts.collect::<Vec<_>>()}));
+        for (part, pieces) in parts.iter().enumerate() {
+            let pieces: Vec<&String> = pieces.iter().filter(|it| !it.is_empty()).collect();
+            if !pieces.is_empty() {
+                places.push((item, part, pieces.into_iter()));
+            }
+        }
+    }
+    let mut events = Vec::new();
+    let mut ends = ends.iter().cycle();
+    let mut turns = [0].iter().chain(turns.iter().cycle());
+    while !places.is_empty() {
+        let turn = turns.next().unwrap_or(&0) % places.len();
+        let (item, part, pieces) = &mut places[turn];
+        let at = json!({"output_index": item, "content_index": part});
+        let mut event = |kind: &str, delta: &str| {
+            let mut event = at.clone();
+            event["type"] = kind.into();
+            event["delta"] = delta.into();
+            events.push(event);
+        };
+        match pieces.next() {
+            Some(piece) => event("response.output_text.delta", piece),
+            None => {
+                // Some servers do not say when a part is over.
+                if *ends.next().unwrap_or(&true) {
+                    event("response.output_text.done", "");
+                }
+                places.remove(turn);
+            }
+        }
+    }
+    events.push(json!({"type": "response.completed", "response": {"output": output}}));
+    events
+}
+
 proptest! {
+    #[test]
+    fn what_is_told_of_a_response_is_its_text_in_whatever_order_it_comes(
+        messages in messages(),
+        turns in vec(0_usize..4, 1..8),
+        ends in vec(any::<bool>(), 1..4),
+    ) {
+        let text: String = messages.iter().flatten().flatten().map(String::as_str).collect();
+        let events = response(&messages, &turns, &ends);
+        let events: Vec<String> = events.iter().map(Value::to_string).collect();
+        let events = events.iter().map(|data| ("", data.as_str()));
+        let (body, said) = assemble(Kind::Response, 1, events);
+        prop_assert!(body.is_ok());
+        prop_assert_eq!(said, text);
+    }
+
+    #[test]
+    fn no_event_of_a_response_is_too_strange_to_be_taken_or_refused(
+        events in vec((sample::select(&EVENTS[..]), value(), value()), 0..8),
+    ) {
+        let mut assembly = Assembly::new(Kind::Response, 1, 1 << 20);
+        for (kind, one, other) in events {
+            let data = json!({"type": kind, "response": {"output": one.clone(), "status": other.clone()},
+                              "delta": other.clone(), "item": one.clone(), "output_index": other,
+                              "content_index": one});
+            let event = Event { name: Vec::new(), data: data.to_string().into() };
+            if assembly.take(&event, &mut |_| {}).is_err() {
+                return Ok(());
+            }
+        }
+        if let Ok(body) = assembly.finish() {
+            prop_assert!(serde_json::from_slice::<Value>(&body).is_ok());
+            let _ = reply::read(Kind::Response, String::from_utf8(body).unwrap(), "m");
+        }
+    }
+
     #[test]
     fn what_is_told_on_the_way_is_the_text_of_the_whole(
         pieces in vec((content(), 0_u64..2, option::of("[a-z]{0,3}")), 1..12),
