@@ -68,7 +68,7 @@ fn messages() -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
 }
 
 /// The events of a response that says these texts. `turns` says which of the places that still have something to say
-/// goes on; the first to speak is the first place that has anything.
+/// goes on; they begin in their order, and may then speak all at once.
 fn response(messages: &[Vec<Vec<String>>], turns: &[usize], ends: &[bool]) -> Vec<Value> {
     let mut places = Vec::new();
     let mut output = Vec::new();
@@ -85,9 +85,11 @@ fn response(messages: &[Vec<Vec<String>>], turns: &[usize], ends: &[bool]) -> Ve
     }
     let mut events = Vec::new();
     let mut ends = ends.iter().cycle();
-    let mut turns = [0].iter().chain(turns.iter().cycle());
+    let mut turns = turns.iter().cycle();
+    let mut begun = 0;
     while !places.is_empty() {
-        let turn = turns.next().unwrap_or(&0) % places.len();
+        let turn = turns.next().unwrap_or(&0) % places.len().min(begun + 1);
+        begun = begun.max(turn + 1);
         let (item, part, pieces) = &mut places[turn];
         let at = json!({"output_index": item, "content_index": part});
         let mut event = |kind: &str, delta: &str| {
@@ -104,6 +106,7 @@ fn response(messages: &[Vec<Vec<String>>], turns: &[usize], ends: &[bool]) -> Ve
                     event("response.output_text.done", "");
                 }
                 places.remove(turn);
+                begun -= 1;
             }
         }
     }
@@ -113,7 +116,7 @@ fn response(messages: &[Vec<Vec<String>>], turns: &[usize], ends: &[bool]) -> Ve
 
 proptest! {
     #[test]
-    fn what_is_told_of_a_response_is_its_text_in_whatever_order_it_comes(
+    fn what_is_told_of_a_response_is_its_text_however_its_parts_are_mixed(
         messages in messages(),
         turns in vec(0_usize..4, 1..8),
         ends in vec(any::<bool>(), 1..4),

@@ -165,7 +165,8 @@ impl Response {
 }
 
 impl Told {
-    /// Whether a piece that belongs there goes on with what was told. A refusal is text where there is no other.
+    /// Whether a piece that belongs there goes on with what was told: parts begin in their order, but may go on side by
+    /// side. A refusal is text where there is no other.
     fn takes(&mut self, place: (u64, u64), is_refusal: bool) -> bool {
         let follows = place == self.place
             || self.text.is_empty()
