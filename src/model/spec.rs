@@ -120,6 +120,11 @@ pub enum Work {
 }
 
 impl Work {
+    /// Whether running it spends money at an upstream.
+    pub fn is_upstream(&self) -> bool {
+        !matches!(self, Work::Function { .. })
+    }
+
     /// What kind of request it makes; none when it runs in the worker's process.
     pub fn kind(&self) -> Option<Kind> {
         match self {
@@ -127,11 +132,6 @@ impl Work {
             Work::Request { path, .. } => Kind::of_path(path),
             Work::Function { .. } => None,
         }
-    }
-
-    /// Whether running it spends money at an upstream.
-    pub fn is_upstream(&self) -> bool {
-        !matches!(self, Work::Function { .. })
     }
 }
 

@@ -169,3 +169,7 @@ mod any_tests;
 #[cfg(test)]
 #[path = "assemble_kind_tests.rs"]
 mod kind_tests;
+
+#[cfg(test)]
+#[path = "assemble_shape_tests.rs"]
+mod shape_tests;

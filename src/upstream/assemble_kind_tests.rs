@@ -1,4 +1,4 @@
-//! Streams of plain completions and of the Responses API, as servers are known to send them, and what they come to.
+//! Streams of plain completions and of the Responses API: what they come to, and what is told of them.
 
 use serde_json::json;
 
