@@ -4,7 +4,7 @@
 use bytes::{Buf, BufMut};
 use prost::{
     DecodeError, Message,
-    encoding::{DecodeContext, WireType, double, encode_key, string, uint64},
+    encoding::{DecodeContext, WireType, double, string, uint64},
 };
 use prost_types::{FieldDescriptorProto, field_descriptor_proto::Type};
 use tidings::proto::v1::{SubmitBatchRequest, SubmitBatchResponse};
@@ -62,13 +62,6 @@ pub(crate) async fn submit(
     Ok(reply.into_inner())
 }
 
-/// The bytes of a field that holds this text.
-pub(crate) fn text(field: &FieldDescriptorProto, value: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    string::encode(number_of(field), &value.to_owned(), &mut bytes);
-    bytes
-}
-
 /// The bytes of a field that holds this much money: dollars, or what its name says.
 pub(crate) fn dollars(field: &FieldDescriptorProto, value: f64) -> Result<Vec<u8>, Stop> {
     let (number, name) = (number_of(field), field.name());
@@ -89,15 +82,6 @@ pub(crate) fn dollars(field: &FieldDescriptorProto, value: f64) -> Result<Vec<u8
         }
     }
     Ok(bytes)
-}
-
-/// The bytes of a field that holds a message of these bytes. Given twice, a message is merged.
-pub(crate) fn nested(field: &FieldDescriptorProto, inner: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_key(number_of(field), WireType::LengthDelimited, &mut bytes);
-    prost::encoding::encode_varint(inner.len() as u64, &mut bytes);
-    bytes.extend_from_slice(inner);
-    bytes
 }
 
 fn number_of(field: &FieldDescriptorProto) -> u32 {

@@ -47,7 +47,12 @@ pub(super) fn detail(task: &v1::Task) -> String {
         }
     }
     if let Some(result) = &task.result {
-        let _ = write!(text, "\n{}", printable(&result.text));
+        // Vectors and calls of tools are no text; what came is all there is to show.
+        let shown = match result.text.as_str() {
+            "" => &result.body,
+            text => text,
+        };
+        let _ = write!(text, "\n{}", printable(shown));
     }
     text
 }
@@ -217,6 +222,22 @@ mod tests {
             printable("a\u{1b}[31m\tb\r\n\u{9b}"),
             "a\u{fffd}[31m\tb\u{fffd}\n\u{fffd}"
         );
+    }
+
+    #[test]
+    fn an_answer_without_text_is_shown_as_it_came() {
+        let shown = |text: &str| {
+            detail(&v1::Task {
+                result: Some(v1::TaskResult {
+                    text: text.to_owned(),
+                    body: "{\"data\":[]}".to_owned(),
+                    ..v1::TaskResult::default()
+                }),
+                ..v1::Task::default()
+            })
+        };
+        assert!(shown("").ends_with("\n{\"data\":[]}"));
+        assert!(shown("yes").ends_with("\nyes"));
     }
 
     #[test]

@@ -11,8 +11,13 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use super::kind::Kind;
+
 /// Keeps these hashes apart from all others, and from those of another canonical form.
 const CONTEXT: &str = "tidings 2026-11 request cache key 1";
+
+/// Whether the provider keeps the answer. Where later requests may refer to it, one that is not kept is another answer.
+const STORE: &str = "store";
 
 /// Members of a body that cannot change what the model says.
 const LEFT_OUT: [&str; 8] = [
@@ -24,7 +29,7 @@ const LEFT_OUT: [&str; 8] = [
     "safety_identifier",
     // What the provider keeps of the call, and under which names.
     "metadata",
-    "store",
+    STORE,
     // Where the provider looks for a prefix that it has read before.
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -42,14 +47,17 @@ pub struct CacheKey([u8; 32]);
 impl CacheKey {
     /// The key of a request. None where it cannot be told which others are equal to it: the body is no JSON object, or
     /// holds a number that cannot be read exactly.
-    pub fn of(tenant: &str, path: &str, body: &[u8]) -> Option<CacheKey> {
+    pub fn of(tenant: &str, kind: Kind, body: &[u8]) -> Option<CacheKey> {
         let Node::Object(mut members) = serde_json::from_slice(body).ok()? else {
             return None;
         };
-        members.retain(|(name, _)| !LEFT_OUT.contains(&name.as_str()));
+        members.retain(|(name, _)| {
+            let counts = name == STORE && kind.keeps_answers();
+            counts || !LEFT_OUT.contains(&name.as_str())
+        });
         let whole = Node::Array(vec![
             Node::Text(tenant.to_owned()),
-            Node::Text(path.to_owned()),
+            Node::Text(kind.path().to_owned()),
             Node::Object(members),
         ]);
         let mut text = Vec::with_capacity(body.len() + 64);
@@ -80,15 +88,23 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Whether a request asks for the same answer each time: its temperature is 0, or it names a seed.
-pub fn is_repeatable(body: &[u8]) -> bool {
+/// Whether a request asks for the same answer each time: nothing in it is drawn by chance, its temperature is 0, or it
+/// names a seed.
+pub fn is_repeatable(kind: Kind, body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Sampling {
         temperature: Option<f64>,
         seed: Option<IgnoredAny>,
+        /// What the provider keeps of a conversation grows with each request.
+        conversation: Option<IgnoredAny>,
+    }
+    if !kind.is_sampled() {
+        return true;
     }
     let sampling: Result<Sampling, _> = serde_json::from_slice(body);
-    sampling.is_ok_and(|it| it.temperature == Some(0.0) || it.seed.is_some())
+    sampling.is_ok_and(|it| {
+        it.conversation.is_none() && (it.temperature == Some(0.0) || it.seed.is_some())
+    })
 }
 
 /// A JSON value with nothing lost: members that are there twice are both kept.

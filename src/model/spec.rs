@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::id::TaskId;
+use super::{id::TaskId, kind::Kind};
 use crate::clock::Timestamp;
 
 /// Until tenants exist, everything belongs to this one.
@@ -123,6 +123,15 @@ impl Work {
     /// Whether running it spends money at an upstream.
     pub fn is_upstream(&self) -> bool {
         !matches!(self, Work::Function { .. })
+    }
+
+    /// What kind of request it makes; none when it runs in the worker's process.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Work::Prompt { .. } => Some(Kind::Chat),
+            Work::Request { path, .. } => Kind::of_path(path),
+            Work::Function { .. } => None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Refuses bad input before anything is stored, naming every faulty field.
 
 mod options;
+mod request;
 mod work;
 
 use std::collections::HashSet;

@@ -33,7 +33,10 @@ pub struct CallRecord {
     pub status: Option<u16>,
     /// Hash of the bearer key it carried.
     pub key: Option<String>,
-    /// Hash of its prompt: [`hash16`](super::hash16) of the last user message; empty when that could not be read.
+    /// Where it went, below the API's version.
+    pub path: &'static str,
+    /// Hash of its prompt: [`hash16`](super::hash16) of the last user message, or of its text where there are no
+    /// messages; empty when that could not be read.
     pub prompt: String,
     /// How many calls with this prompt there were, with this one.
     pub attempt: u32,
@@ -67,7 +70,7 @@ impl CallRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
-    /// With a completion.
+    /// With what it asked for.
     Answered,
     /// Its key or its content was refused.
     Refused,
@@ -146,8 +149,8 @@ impl Log {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A call has come.
-    pub(super) fn begin(self: &Arc<Self>) -> OpenCall {
+    /// A call to this path has come.
+    pub(super) fn begin(self: &Arc<Self>, path: &'static str) -> OpenCall {
         self.open.fetch_add(1, Ordering::Relaxed);
         let now = SystemClock.now();
         OpenCall {
@@ -159,6 +162,7 @@ impl Log {
                 fault: None,
                 status: None,
                 key: None,
+                path,
                 prompt: String::new(),
                 attempt: 0,
                 model: String::new(),

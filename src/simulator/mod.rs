@@ -1,12 +1,15 @@
-//! An OpenAI-compatible server that simulates one, over real HTTP: for tests, benchmarks, the demo and for people.
+//! An OpenAI-compatible server that simulates one, over real HTTP: for tests, benchmarks, the demo and for people. It
+//! answers chat completions, responses, plain completions and embeddings, whole or as streams.
 //!
 //! It is open about it: every reply carries `x-tidings-simulated: true`, its models are owned by
-//! `tidings-simulation`, and its answers begin with `simulated:`. A connection's way through: `server` (accept, and
-//! break where a fault says so) → `route` (which endpoint) → `chat` (admit, wait, answer) → `log`.
+//! `tidings-simulation`, its answers begin with `simulated:`, and its vectors come with the fingerprint `simulated`. A
+//! connection's way through: `server` (accept, and break where a fault says so) → `route` (which endpoint) → `call`
+//! (admit, wait, answer) → `log`.
 
 mod answer;
-mod chat;
+mod call;
 mod fault;
+mod input;
 mod latency;
 mod limit;
 mod log;
@@ -14,6 +17,7 @@ mod reply;
 mod request;
 mod route;
 mod server;
+mod shape;
 mod state;
 mod stream;
 

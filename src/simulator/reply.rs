@@ -1,4 +1,4 @@
-//! What the simulation says: completions, errors and the list of models, in OpenAI's shapes.
+//! What the simulation says: answers, errors and the list of models.
 
 use axum::body::Body;
 use hyper::{
@@ -11,9 +11,12 @@ use serde_json::{Value, json};
 use super::{
     Fault, RetryAfter,
     limit::{Ask, RateHeaders},
-    request::Asked,
+    request::{Asked, Vectors},
 };
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    model::Kind,
+};
 
 /// Says on every reply that no model answered.
 const SIMULATED: &str = "x-tidings-simulated";
@@ -41,76 +44,75 @@ pub fn hash16(text: &str) -> String {
 
 /// The answer to one call.
 #[derive(Debug)]
-pub(super) struct Completion {
+pub(super) struct Answer {
+    pub(super) kind: Kind,
     pub(super) id: String,
     pub(super) created: i64,
     pub(super) model: String,
+    /// Empty where the answer is vectors.
     pub(super) text: String,
     pub(super) finish_reason: &'static str,
+    /// What each of the vectors stands for.
+    pub(super) inputs: Vec<String>,
+    pub(super) vectors: Vectors,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
 }
 
-impl Completion {
+impl Answer {
     /// Answers `asked` as the reply of this number, with about as many tokens as `length` says.
     pub(super) fn of(asked: Asked, number: u64, length: Option<u64>) -> Self {
-        let mut text = answer_to(&asked.prompt);
-        let wanted = usize::try_from(length.unwrap_or_default() * BYTES_PER_TOKEN);
-        let missing = wanted.unwrap_or_default().saturating_sub(text.len());
-        text.extend(FILLER.chars().cycle().take(missing));
-        let mut finish_reason = "stop";
-        let whole = tokens(text.len());
-        let output_tokens = asked.max_tokens.unwrap_or(whole).min(whole);
-        if output_tokens < whole {
-            // All ASCII, so any place is a boundary.
-            text.truncate(usize::try_from(output_tokens * BYTES_PER_TOKEN).unwrap_or(usize::MAX));
-            finish_reason = "length";
-        }
-        Completion {
-            id: format!("chatcmpl-simulated-{number}"),
+        let (text, finish_reason, output_tokens) = if asked.kind.is_sampled() {
+            write(&asked, length)
+        } else {
+            (String::new(), "stop", 0)
+        };
+        Answer {
+            id: match asked.kind {
+                Kind::Chat => format!("chatcmpl-simulated-{number}"),
+                Kind::Completion => format!("cmpl-simulated-{number}"),
+                Kind::Response => format!("resp_simulated_{number}"),
+                // They have none.
+                Kind::Embedding => String::new(),
+            },
+            kind: asked.kind,
             created: SystemClock.now().0 / 1000,
-            input_tokens: tokens(asked.input_bytes),
+            input_tokens: tokens(asked.input.bytes),
             model: asked.model,
             text,
             finish_reason,
+            inputs: asked.input.list,
+            vectors: asked.vectors,
             output_tokens,
         }
     }
+}
 
-    pub(super) fn body(&self) -> Value {
-        json!({
-            "id": self.id,
-            "object": "chat.completion",
-            "created": self.created,
-            "model": self.model,
-            "choices": [{
-                "index": 0,
-                "message": {"role": "assistant", "content": self.text, "refusal": null},
-                "logprobs": null,
-                "finish_reason": self.finish_reason,
-            }],
-            "usage": self.usage(),
-            "system_fingerprint": "simulated",
-        })
+/// What the model writes, why it stops, and how many tokens that is.
+fn write(asked: &Asked, length: Option<u64>) -> (String, &'static str, u64) {
+    let mut text = answer_to(&asked.input.prompt);
+    let wanted = usize::try_from(length.unwrap_or_default() * BYTES_PER_TOKEN);
+    let missing = wanted.unwrap_or_default().saturating_sub(text.len());
+    text.extend(FILLER.chars().cycle().take(missing));
+    let whole = tokens(text.len());
+    let written = asked.max_tokens.unwrap_or(whole).min(whole);
+    if written == whole {
+        return (text, "stop", whole);
     }
-
-    pub(super) fn usage(&self) -> Value {
-        json!({
-            "prompt_tokens": self.input_tokens,
-            "completion_tokens": self.output_tokens,
-            "total_tokens": self.input_tokens + self.output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0},
-        })
-    }
+    // All ASCII, so any place is a boundary.
+    text.truncate(usize::try_from(written * BYTES_PER_TOKEN).unwrap_or(usize::MAX));
+    (text, "length", written)
 }
 
 /// What a call wants of the limits.
 pub(super) fn ask(asked: &Asked) -> Ask {
     let answer = tokens(answer_to("").len());
     Ask {
-        input: tokens(asked.input_bytes),
-        output: asked.max_tokens.unwrap_or(answer),
+        input: tokens(asked.input.bytes),
+        output: match asked.kind.is_sampled() {
+            true => asked.max_tokens.unwrap_or(answer),
+            false => 0,
+        },
     }
 }
 

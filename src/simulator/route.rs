@@ -6,28 +6,31 @@ use axum::body::Body;
 use hyper::{Method, Request, Response, body::Incoming};
 
 use super::{
-    chat::chat,
+    call::call,
     reply::{Refusal, models},
     request::check_key,
     server::Break,
     state::State,
 };
+use crate::model::Kind;
 
 /// Answers one request, or breaks the connection.
 pub(super) async fn route(
     state: Arc<State>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Break> {
-    match (request.method(), request.uri().path()) {
-        (&Method::POST, "/v1/chat/completions") => chat(state, request).await,
-        (&Method::GET, "/v1/models") => {
+    let path = request.uri().path();
+    let kind = Kind::of_path(path).filter(|_| path.starts_with("/v1/"));
+    match (request.method(), path, kind) {
+        (&Method::POST, _, Some(kind)) => call(state, kind, request).await,
+        (&Method::GET, "/v1/models", _) => {
             let number = state.next_reply();
             Ok(match check_key(&state, request.headers()) {
                 Ok(()) => models(&state.models, number),
                 Err(refusal) => refusal.response(number),
             })
         }
-        (_, "/v1/chat/completions" | "/v1/models") => Ok(refused(
+        (_, "/v1/models", _) | (_, _, Some(_)) => Ok(refused(
             &state,
             405,
             "the simulation has no such method here",

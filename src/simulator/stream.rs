@@ -10,8 +10,10 @@ use tokio::time::sleep;
 
 use super::{
     log::{Ended, OpenCall},
-    reply::Completion,
+    reply::Answer,
+    shape,
 };
+use crate::model::Kind;
 
 /// Long enough for what was sent before to leave, so that the caller sees a cut and not nothing.
 const BEFORE_CUT: Duration = Duration::from_millis(10);
@@ -19,42 +21,100 @@ const BEFORE_CUT: Duration = Duration::from_millis(10);
 const DELTAS: usize = 4;
 
 /// The events of an answer.
-pub(super) fn events(completion: &Completion, include_usage: bool) -> VecDeque<Bytes> {
+pub(super) fn events(answer: &Answer, include_usage: bool) -> VecDeque<Bytes> {
+    match answer.kind {
+        Kind::Response => response(answer),
+        Kind::Chat => chat(answer, include_usage),
+        Kind::Completion | Kind::Embedding => completion(answer, include_usage),
+    }
+}
+
+fn chat(answer: &Answer, include_usage: bool) -> VecDeque<Bytes> {
+    let choice = |delta: Value, finish_reason: Option<&str>| json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
+    let mut choices = vec![choice(json!({"role": "assistant", "content": ""}), None)];
+    choices.extend(deltas(answer).map(|text| choice(json!({"content": text}), None)));
+    choices.push(choice(json!({}), Some(answer.finish_reason)));
+    chunks(answer, "chat.completion.chunk", choices, include_usage)
+}
+
+fn completion(answer: &Answer, include_usage: bool) -> VecDeque<Bytes> {
+    let choice = |text: &str, finish_reason: Option<&str>| json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish_reason});
+    let mut choices: Vec<Value> = deltas(answer).map(|text| choice(&text, None)).collect();
+    choices.push(choice("", Some(answer.finish_reason)));
+    chunks(answer, "text_completion", choices, include_usage)
+}
+
+fn chunks(
+    answer: &Answer,
+    object: &str,
+    choices: Vec<Value>,
+    include_usage: bool,
+) -> VecDeque<Bytes> {
+    let chunk = |choices: Value| shape::with_choices(answer, object, choices);
     let mut events = VecDeque::new();
-    let mut delta = |delta: Value, finish_reason: Option<&str>| {
-        let choice =
-            json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
-        let mut chunk = chunk(completion, json!([choice]));
+    for choice in choices {
+        let mut chunk = chunk(json!([choice]));
         if include_usage {
             chunk["usage"] = Value::Null;
         }
         events.push_back(event(&chunk));
-    };
-    delta(json!({"role": "assistant", "content": ""}), None);
-    let size = completion.text.len().div_ceil(DELTAS).max(1);
-    // All ASCII, so any place is a boundary.
-    for piece in completion.text.as_bytes().chunks(size) {
-        delta(json!({"content": String::from_utf8_lossy(piece)}), None);
     }
-    delta(json!({}), Some(completion.finish_reason));
     if include_usage {
-        let mut last = chunk(completion, json!([]));
-        last["usage"] = completion.usage();
+        let mut last = chunk(json!([]));
+        last["usage"] = shape::usage(answer);
         events.push_back(event(&last));
     }
     events.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
     events
 }
 
-fn chunk(completion: &Completion, choices: Value) -> Value {
-    json!({
-        "id": completion.id,
-        "object": "chat.completion.chunk",
-        "created": completion.created,
-        "model": completion.model,
-        "system_fingerprint": "simulated",
-        "choices": choices,
-    })
+fn response(answer: &Answer) -> VecDeque<Bytes> {
+    let begun = shape::begun(answer);
+    let (empty, whole) = (shape::part(""), shape::part(&answer.text));
+    let status = shape::ended(answer);
+    let item = |status, content| shape::message(answer, status, content);
+    let mut events = vec![
+        ("created", json!({"response": begun})),
+        ("in_progress", json!({"response": begun})),
+        (
+            "output_item.added",
+            json!({"item": item("in_progress", json!([]))}),
+        ),
+        ("content_part.added", json!({"part": empty})),
+    ];
+    events.extend(
+        deltas(answer).map(|text| ("output_text.delta", json!({"delta": text, "logprobs": []}))),
+    );
+    events.extend([
+        ("output_text.done", json!({"text": answer.text})),
+        ("content_part.done", json!({"part": whole})),
+        (
+            "output_item.done",
+            json!({"item": item(status, json!([whole]))}),
+        ),
+        (status, json!({"response": shape::body(answer)})),
+    ]);
+    let numbered = events.into_iter().enumerate();
+    numbered
+        .map(|(number, (name, mut data))| {
+            let name = format!("response.{name}");
+            data["type"] = name.as_str().into();
+            data["sequence_number"] = number.into();
+            if data.get("response").is_none() {
+                data["output_index"] = 0.into();
+                data["content_index"] = 0.into();
+            }
+            Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+        })
+        .collect()
+}
+
+/// The text in pieces.
+fn deltas(answer: &Answer) -> impl Iterator<Item = String> {
+    let size = answer.text.len().div_ceil(DELTAS).max(1);
+    // All ASCII, so any place is a boundary.
+    let pieces = answer.text.as_bytes().chunks(size);
+    pieces.map(|piece| String::from_utf8_lossy(piece).into_owned())
 }
 
 fn event(chunk: &Value) -> Bytes {

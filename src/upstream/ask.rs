@@ -28,7 +28,7 @@ impl Plain {
             return (call.body.clone(), None);
         }
         let plain = streamed(&call.body, false);
-        if self.knows(&call.model) {
+        if !call.kind.has_stream_options() || self.knows(&call.model) {
             return (plain, None);
         }
         let full = streamed(&call.body, true);

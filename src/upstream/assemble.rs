@@ -1,11 +1,14 @@
 //! The events of a streamed answer, put together into the body that the answer would have had in one piece, so that
 //! whoever reads it need not know how it came. Pure.
 
-use std::collections::BTreeMap;
+mod choices;
+mod response;
 
 use serde_json::{Map, Value};
 
-use super::{error_body::ErrorBody, merge, sse::Event};
+use self::{choices::Choices, response::Response};
+use super::{error_body::ErrorBody, sse::Event};
+use crate::model::Kind;
 
 /// What ends a stream that says so.
 const DONE: &[u8] = b"[DONE]";
@@ -33,38 +36,43 @@ pub(super) enum Broken {
 pub(super) struct Assembly {
     /// Bytes that the answer may take.
     max: usize,
-    weight: usize,
-    /// All but the choices.
-    body: Map<String, Value>,
-    /// By their index.
-    choices: BTreeMap<u64, Map<String, Value>>,
-    has_output: bool,
+    pieces: Pieces,
     is_done: bool,
 }
 
+/// What has come, by how the kind of call is streamed.
+#[derive(Debug)]
+enum Pieces {
+    Choices(Choices),
+    Response(Response),
+}
+
 impl Assembly {
-    /// Nothing yet, and room for so many bytes.
-    pub(super) fn new(max: usize) -> Self {
+    /// Nothing yet of an answer with so many choices, and room for so many bytes.
+    pub(super) fn new(kind: Kind, choices: usize, max: usize) -> Self {
+        let pieces = match kind {
+            Kind::Response => Pieces::Response(Response::default()),
+            Kind::Chat | Kind::Completion | Kind::Embedding => {
+                Pieces::Choices(Choices::new(choices))
+            }
+        };
         Assembly {
             max,
-            weight: 0,
-            body: Map::new(),
-            choices: BTreeMap::new(),
-            has_output: false,
+            pieces,
             is_done: false,
         }
     }
 
-    /// Adds an event; `say` hears the text that the first choice goes on with.
+    /// Adds an event; `say` hears the text that the answer goes on with: that of the first choice.
     ///
     /// # Errors
     /// There will be no answer.
     pub(super) fn take(&mut self, event: &Event, say: &mut dyn FnMut(&str)) -> Result<(), Broken> {
-        if self.is_done || event.data.trim_ascii().is_empty() {
+        if self.is_done() || event.data.trim_ascii().is_empty() {
             return Ok(());
         }
         if let Some(chunk) = object(&event.data) {
-            return self.add(chunk, &event.name, say);
+            return self.add(chunk, &event.data, &event.name, say);
         }
         if SIGNS_OF_LIFE.contains(&&event.name[..]) {
             return Ok(());
@@ -76,7 +84,7 @@ impl Assembly {
                 DONE => self.is_done = true,
                 line => {
                     let chunk = object(line).ok_or(Broken::Unreadable)?;
-                    self.add(chunk, &event.name, say)?;
+                    self.add(chunk, line, &event.name, say)?;
                 }
             }
         }
@@ -85,14 +93,16 @@ impl Assembly {
 
     /// Whether the upstream said that nothing will follow.
     pub(super) fn is_done(&self) -> bool {
-        self.is_done
+        self.is_done || matches!(&self.pieces, Pieces::Response(response) if response.has_ended())
     }
 
-    /// Whether all of the answer has come: the upstream said so, or why every choice stopped. What may still follow
-    /// is the usage.
+    /// Whether all of the answer has come. What may still follow is the usage.
     pub(super) fn is_complete(&self) -> bool {
-        let mut choices = self.choices.values();
-        self.is_done || (!self.choices.is_empty() && choices.all(is_finished))
+        match &self.pieces {
+            Pieces::Choices(choices) => self.is_done || choices.have_stopped(),
+            // Only its last event has all of it.
+            Pieces::Response(response) => response.has_ended(),
+        }
     }
 
     /// The body of the answer.
@@ -103,109 +113,38 @@ impl Assembly {
         if !self.is_complete() {
             return Err(Broken::Truncated);
         }
-        let mut body = self.body;
-        if let Some(Value::String(kind)) = body.get_mut("object") {
-            let whole = kind.strip_suffix(".chunk").map(str::to_owned);
-            *kind = whole.unwrap_or_else(|| std::mem::take(kind));
+        match self.pieces {
+            Pieces::Choices(choices) => choices.finish(),
+            Pieces::Response(response) => response.finish(),
         }
-        let choices = self.choices.into_values().map(merge::settle);
-        body.insert("choices".to_owned(), choices.collect());
-        serde_json::to_vec(&body).map_err(|_| Broken::Unreadable)
     }
 
+    /// Adds an object, which stands in `text`.
     fn add(
         &mut self,
         chunk: Map<String, Value>,
+        text: &[u8],
         name: &[u8],
         say: &mut dyn FnMut(&str),
     ) -> Result<(), Broken> {
         if is_error(&chunk, name) {
             return Err(Broken::Error {
                 error: ErrorBody::read(&Value::Object(chunk)),
-                after_output: self.has_output,
+                after_output: match &self.pieces {
+                    Pieces::Choices(choices) => choices.has_output(),
+                    Pieces::Response(response) => response.has_output(),
+                },
             });
         }
-        for (member, value) in chunk {
-            match (member.as_str(), value) {
-                ("choices", Value::Array(choices)) => {
-                    for choice in choices {
-                        self.weight += merge::weight(&choice);
-                        self.add_choice(choice, say)?;
-                    }
-                }
-                // Padding against those who count the bytes on the wire.
-                ("choices" | "obfuscation", _) => {}
-                // Where Groq puts it.
-                ("x_groq", Value::Object(mut more)) => {
-                    let usage = more.remove("usage").filter(|usage| !usage.is_null());
-                    self.body
-                        .extend(usage.map(|usage| ("usage".to_owned(), usage)));
-                }
-                ("id" | "object" | "created" | "model" | "system_fingerprint", value) => {
-                    merge::set_once(&mut self.body, member, value);
-                }
-                // Counts that come again and again grow; the last ones are those of the whole.
-                (_, value) => merge::set_latest(&mut self.body, member, value),
-            }
-        }
-        if self.weight > self.max {
-            return Err(Broken::Unreadable);
-        }
-        Ok(())
-    }
-
-    fn add_choice(&mut self, choice: Value, say: &mut dyn FnMut(&str)) -> Result<(), Broken> {
-        let Value::Object(mut piece) = choice else {
-            return Err(Broken::Unreadable);
+        let weight = match &mut self.pieces {
+            Pieces::Choices(choices) => choices.add(chunk, say)?,
+            Pieces::Response(response) => response.add(chunk, text, name, say)?,
         };
-        let index = piece.remove("index").and_then(|index| index.as_u64());
-        let index = index.unwrap_or(0);
-        let choice = self.choices.entry(index).or_insert_with(|| {
-            Map::from_iter([
-                ("index".to_owned(), Value::from(index)),
-                ("finish_reason".to_owned(), Value::Null),
-            ])
-        });
-        if let Some(error) = piece.get("error").filter(|error| !error.is_null()) {
-            return Err(Broken::Error {
-                error: ErrorBody::read(error),
-                after_output: self.has_output,
-            });
-        }
-        // Which is the first of several shows by its index, not by when it comes.
-        if index == 0 {
-            merge::say(choice, &piece, say);
-        }
-        for (member, value) in piece {
-            match (member.as_str(), value) {
-                ("delta", Value::Object(delta)) => {
-                    self.has_output |= merge::is_output(&delta);
-                    merge::add_delta(choice, delta);
-                }
-                // A server that repeats the whole at the end says nothing new.
-                ("message", Value::Object(message)) if !choice.contains_key("message") => {
-                    self.has_output |= merge::is_output(&message);
-                    choice.insert(member, Value::Object(message));
-                }
-                ("delta" | "message", _) => {}
-                ("text", Value::String(text)) => {
-                    self.has_output |= !text.is_empty();
-                    merge::append(choice, member, Value::String(text));
-                }
-                ("logprobs", value) => merge::append(choice, member, value),
-                // An empty reason is none.
-                ("finish_reason", Value::String(reason)) if reason.is_empty() => {}
-                (_, value) => merge::set_latest(choice, member, value),
-            }
+        if weight > self.max {
+            return Err(Broken::Unreadable);
         }
         Ok(())
     }
-}
-
-fn is_finished(choice: &Map<String, Value>) -> bool {
-    choice
-        .get("finish_reason")
-        .is_some_and(|reason| !reason.is_null())
 }
 
 /// An error, in any of the shapes in which servers put one among the chunks.
@@ -226,3 +165,11 @@ mod tests;
 #[cfg(test)]
 #[path = "assemble_any_tests.rs"]
 mod any_tests;
+
+#[cfg(test)]
+#[path = "assemble_kind_tests.rs"]
+mod kind_tests;
+
+#[cfg(test)]
+#[path = "assemble_shape_tests.rs"]
+mod shape_tests;

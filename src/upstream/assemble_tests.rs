@@ -15,8 +15,17 @@ pub(super) fn assembled(chunks: &[Value], done: bool) -> (Result<Value, Broken>,
 fn put_together<'a>(
     events: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> (Result<Value, Broken>, String) {
+    assemble(Kind::Chat, 1, events)
+}
+
+/// What these events come to, each with its name and its data, and what was told on the way.
+pub(super) fn assemble<'a>(
+    kind: Kind,
+    choices: usize,
+    events: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> (Result<Value, Broken>, String) {
     let mut said = String::new();
-    let mut assembly = Assembly::new(1 << 20);
+    let mut assembly = Assembly::new(kind, choices, 1 << 20);
     for (name, data) in events {
         let event = Event {
             name: name.into(),
@@ -36,7 +45,7 @@ fn put_together<'a>(
 /// The outcome of a stream, which must be what was told.
 fn outcome(chunks: &[Value], done: bool) -> Outcome {
     let (body, said) = assembled(chunks, done);
-    let outcome = reply::read(body.unwrap().to_string(), "asked").unwrap();
+    let outcome = reply::read(Kind::Chat, body.unwrap().to_string(), "asked").unwrap();
     assert_eq!(outcome.text, said);
     outcome
 }
@@ -190,7 +199,7 @@ fn tool_calls_grow_by_their_place_however_they_come() {
         assert_eq!(body["choices"][0]["message"]["tool_calls"], json!(expected));
         assert_eq!(body["choices"][0]["message"]["content"], Value::Null);
         assert_eq!(said, "");
-        assert!(reply::read(body.to_string(), "m").is_ok());
+        assert!(reply::read(Kind::Chat, body.to_string(), "m").is_ok());
     }
 }
 
@@ -374,7 +383,7 @@ fn events_without_an_empty_line_between_them_are_told_apart() {
 
 #[test]
 fn an_answer_without_end_is_given_up() {
-    let mut assembly = Assembly::new(1_000);
+    let mut assembly = Assembly::new(Kind::Chat, 1, 1_000);
     let event = Event {
         name: Vec::new(),
         data: delta(json!({"content": "x".repeat(100)}))

@@ -3,19 +3,20 @@
 use bytes::Bytes;
 
 use super::Call;
-use crate::model::{CacheKey, Spec, TENANT, Work};
+use crate::model::{CacheKey, Kind, Spec, TENANT, Work};
 
-/// Path and body of the request that a spec stands for; none when it runs in the worker's process.
-fn request(spec: &Spec) -> Option<(&str, Bytes)> {
-    match &spec.work {
-        Work::Function { .. } => None,
-        Work::Prompt { text } => Some(("/chat/completions", Call::prompt_body(&spec.model, text))),
-        Work::Request { path, body } => Some((path, body.clone().into())),
-    }
+/// Kind and body of the request that a spec stands for; none when it runs in the worker's process.
+pub fn request(spec: &Spec) -> Option<(Kind, Bytes)> {
+    let body = match &spec.work {
+        Work::Function { .. } => return None,
+        Work::Prompt { text } => Call::prompt_body(&spec.model, text),
+        Work::Request { body, .. } => body.clone().into(),
+    };
+    Some((spec.work.kind()?, body))
 }
 
 /// The key of what a spec asks for; none when nothing can be equal to it.
 pub fn cache_key(spec: &Spec) -> Option<CacheKey> {
-    let (path, body) = request(spec)?;
-    CacheKey::of(TENANT, path, &body)
+    let (kind, body) = request(spec)?;
+    CacheKey::of(TENANT, kind, &body)
 }

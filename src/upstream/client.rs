@@ -199,7 +199,7 @@ impl Client {
         );
         let told_wait = retry_after(&answer.headers, SystemClock.now());
         let mut slow_down = false;
-        let ended = self.read(answer, &call.model, &mut slow_down);
+        let ended = self.read(answer, call, &mut slow_down);
         turn.heard(told, heard(&ended, told_wait, slow_down));
         turn.tell().await;
         (ended, refuses_options)
@@ -209,14 +209,13 @@ impl Client {
         let Some(headers) = headers(call, self.0.credential.as_ref()) else {
             return Err(not_sendable());
         };
-        let listener = call.listener.as_deref();
-        if let Some(listener) = listener {
+        if let Some(listener) = &call.listener {
             listener.begin();
         }
         let sent = Sent::default();
-        let url = self.0.endpoint.join(&call.path);
+        let url = self.0.endpoint.join(call.kind.path());
         let body = sent.body(body);
-        let exchange = exchange(&self.0.http, url, headers, body, listener);
+        let exchange = exchange(&self.0.http, url, headers, body, call);
         let lost = |phase| if sent.is_set() { phase } else { Phase::NotSent };
         turn.go();
         match timeout(call.timeout, exchange).await {
@@ -226,7 +225,7 @@ impl Client {
         }
     }
 
-    fn read(&self, answer: Answer, model: &str, slow_down: &mut bool) -> Result<Outcome, Failed> {
+    fn read(&self, answer: Answer, call: &Call, slow_down: &mut bool) -> Result<Outcome, Failed> {
         let is_success = answer.is_success();
         let Answer {
             status,
@@ -236,7 +235,7 @@ impl Client {
         let mut phase = match body {
             Content::Whole(body) if !is_success => Phase::Status(status, ErrorBody::parse(&body)),
             Content::TooLarge if !is_success => Phase::Status(status, ErrorBody::default()),
-            Content::Whole(body) => match read_success(body, model) {
+            Content::Whole(body) => match read_success(body, call) {
                 Ok(outcome) => return Ok(outcome),
                 Err(NoAnswer::Error(error)) => Phase::Status(status, error),
                 Err(NoAnswer::Unreadable) => Phase::BadReply(status),
@@ -273,9 +272,9 @@ fn a_second(a_minute: NonZeroU64) -> f64 {
     float(a_minute.get()) / 60.0
 }
 
-fn read_success(body: Bytes, model: &str) -> Result<Outcome, NoAnswer> {
+fn read_success(body: Bytes, call: &Call) -> Result<Outcome, NoAnswer> {
     let body = String::from_utf8(body.into()).map_err(|_| NoAnswer::Unreadable)?;
-    reply::read(body, model)
+    reply::read(call.kind, body, &call.model)
 }
 
 pub(super) async fn wait(duration: Duration, patience: &mut Duration) {

@@ -6,7 +6,8 @@
 //! `queue` (its turn, by the schedule of `pace`, which `shared` keeps for all processes) → `request` and `transport` (the
 //! send) → `rate_headers` (what the reply tells of limits), `reply` (a 200) or `error_body` (anything else) → `taxonomy`
 //! (the one table of what each failure means). An answer that comes as a stream is put together on the way: `stream` →
-//! `sse` (bytes to events) → `assemble` and `merge` (events to the body of one piece).
+//! `sse` (bytes to events) → `assemble` and `merge` (events to the body of one piece). What a reply or a stream looks
+//! like follows from the call's [`Kind`]: `reply` and `assemble` have one reader for each.
 
 mod aside;
 mod ask;
@@ -16,6 +17,7 @@ mod board;
 mod breaker;
 mod cache;
 mod client;
+mod code;
 mod endpoint;
 mod error_body;
 mod flight;
@@ -44,7 +46,9 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Serialize;
 
-pub use cache::cache_key;
+use crate::model::Kind;
+
+pub use cache::{cache_key, request};
 pub use client::Client;
 pub use endpoint::{Endpoint, Models, Style};
 pub use route::Router;
@@ -116,8 +120,8 @@ impl fmt::Debug for Config {
 /// One request, ready to send.
 #[derive(Clone)]
 pub struct Call {
-    /// The path below the base URL: `/chat/completions`.
-    pub path: String,
+    /// What is asked for: where it goes, and what the reply is read as.
+    pub kind: Kind,
     /// The JSON body, sent as it is.
     pub body: Bytes,
     /// How long one send may take, from connecting to the last byte of the answer.
@@ -161,7 +165,7 @@ impl Call {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("path", &self.path)
+            .field("kind", &self.kind)
             .field("body_bytes", &self.body.len())
             .field("timeout", &self.timeout)
             .field("request_id", &self.request_id)
@@ -212,7 +216,7 @@ mod tests {
              tokens_per_minute: None, adaptive_concurrency: false }"
         );
         let call = Call {
-            path: "/chat/completions".to_owned(),
+            kind: Kind::Chat,
             body: Call::prompt_body("m", "hunter5"),
             timeout: Duration::from_secs(1),
             idempotency_key: "k".to_owned(),

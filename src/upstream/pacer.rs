@@ -105,7 +105,7 @@ impl Pacer {
         patience: &mut Duration,
         had: bool,
     ) -> Result<Turn, Duration> {
-        let cost = cost(&call.body);
+        let cost = cost(call.kind, &call.body);
         let begun = Instant::now();
         let queue = self.queue(&call.model);
         let place = queue.enter(cost, *patience, had, self.now())?;

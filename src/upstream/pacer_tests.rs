@@ -2,13 +2,14 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::*;
+use crate::model::Kind;
 
 /// Calls a second.
 const RATE: f64 = 10.0;
 
 fn call(model: &str) -> Call {
     Call {
-        path: "/chat/completions".to_owned(),
+        kind: Kind::Chat,
         body: Bytes::from_static(br#"{"max_tokens":100}"#),
         timeout: Duration::from_secs(20),
         idempotency_key: "key".to_owned(),

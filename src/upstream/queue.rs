@@ -267,10 +267,13 @@ impl Drop for Place {
     }
 }
 
-/// Nothing where it is negative.
+/// Nothing where it is negative, or no number.
 pub(super) fn duration(seconds: Seconds) -> Duration {
-    // Whatever is no number is nothing too.
-    Duration::from_secs_f64(seconds.max(0.0).min(LONGEST))
+    if seconds > 0.0 {
+        Duration::from_secs_f64(seconds.min(LONGEST))
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// How many calls are begun at such a rate within a second, rounded up.

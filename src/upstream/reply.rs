@@ -1,10 +1,16 @@
-//! Reads a reply under status 200: strict only about there being an answer, lenient about everything else.
+//! Reads a reply under status 200: strict only about there being an answer, lenient about everything else. What an
+//! answer is follows from the kind of the call; there is one reader for each.
 
-use serde::Deserialize;
+mod choice;
+mod embedding;
+mod response;
+
 use serde_json::Value;
 
 use super::error_body::ErrorBody;
-use crate::model::{Outcome, Usage};
+use crate::model::{Kind, Outcome, Usage};
+
+pub(super) use response::text_of;
 
 /// Shown where the upstream did not say why the model stopped.
 const UNKNOWN: &str = "unknown";
@@ -19,64 +25,21 @@ pub(super) enum NoAnswer {
 }
 
 /// The outcome in `body`, which is kept as it is. `asked` is the model to name where the reply names none.
-pub(super) fn read(body: String, asked: &str) -> Result<Outcome, NoAnswer> {
-    let reply: Reply = serde_json::from_str(&body).map_err(|_| NoAnswer::Unreadable)?;
-    if let Some(error) = &reply.error {
-        return Err(NoAnswer::Error(ErrorBody::read(error)));
-    }
-    let choice = reply
-        .choices
-        .and_then(|choices| choices.into_iter().next())
-        .ok_or(NoAnswer::Unreadable)?;
-    if let Some(error) = &choice.error {
-        return Err(NoAnswer::Error(ErrorBody::read(error)));
-    }
-    let finish_reason = string(&choice.finish_reason).unwrap_or_else(|| UNKNOWN.to_owned());
-    let truncated = finish_reason == "length";
-    let filtered = finish_reason == "content_filter";
-    let said = Said::of(choice);
-    // A filter, or a token limit spent on reasoning, may leave nothing at all, and asking again would change nothing.
-    if said.text.is_none() && !said.elsewhere && !truncated && !filtered {
-        return Err(NoAnswer::Unreadable);
-    }
+pub(super) fn read(kind: Kind, body: String, asked: &str) -> Result<Outcome, NoAnswer> {
+    let outcome = match kind {
+        Kind::Chat | Kind::Completion => choice::read(&body)?,
+        Kind::Response => response::read(&body)?,
+        Kind::Embedding => embedding::read(&body)?,
+    };
+    let model = match outcome.model.is_empty() {
+        true => asked.to_owned(),
+        false => outcome.model,
+    };
     Ok(Outcome {
-        text: said.text.unwrap_or_default(),
-        model: string(&reply.model).unwrap_or_else(|| asked.to_owned()),
-        finish_reason,
-        usage: usage(reply.usage.as_ref()),
-        truncated,
-        filtered,
-        refused: said.refused,
-        cached: None,
+        model,
         body,
+        ..outcome
     })
-}
-
-#[derive(Deserialize)]
-struct Reply {
-    choices: Option<Vec<Choice>>,
-    model: Option<Value>,
-    usage: Option<Value>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    message: Option<Message>,
-    /// What a plain completion has instead of a message.
-    text: Option<Value>,
-    finish_reason: Option<Value>,
-    /// How OpenRouter reports a provider that failed half-way.
-    error: Option<Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct Message {
-    content: Option<Value>,
-    refusal: Option<Value>,
-    tool_calls: Option<Value>,
-    function_call: Option<Value>,
-    audio: Option<Value>,
 }
 
 /// What the model said.
@@ -89,34 +52,25 @@ struct Said {
 }
 
 impl Said {
-    fn of(choice: Choice) -> Self {
-        let message = choice.message.unwrap_or_default();
-        let mut said = Said {
-            elsewhere: [&message.tool_calls, &message.function_call, &message.audio]
-                .into_iter()
-                .flatten()
-                .any(is_something),
-            ..Said::default()
-        };
-        match message.content.or(choice.text) {
-            Some(Value::String(text)) => said.text = Some(text),
-            Some(Value::Array(parts)) => parts.iter().for_each(|part| said.add(part)),
+    /// Adds what is text as it stands, or a list of parts.
+    fn add_content(&mut self, content: &Value) {
+        match content {
+            Value::String(text) => self.add_text(text),
+            Value::Array(parts) => parts.iter().for_each(|part| self.add_part(part)),
             _ => {}
         }
-        if let Some(Value::String(words)) = message.refusal
-            && !words.is_empty()
-        {
-            said.refuse(&words);
-        }
-        said
     }
 
-    fn add(&mut self, part: &Value) {
+    fn add_part(&mut self, part: &Value) {
         if let Some(text) = part.get("text").and_then(Value::as_str) {
-            self.text.get_or_insert_default().push_str(text);
+            self.add_text(text);
         } else if let Some(words) = part.get("refusal").and_then(Value::as_str) {
             self.refuse(words);
         }
+    }
+
+    fn add_text(&mut self, text: &str) {
+        self.text.get_or_insert_default().push_str(text);
     }
 
     /// A refusal's words stand for the text where there is none.
@@ -126,19 +80,30 @@ impl Said {
             self.text = Some(words.to_owned());
         }
     }
+
+    /// Whether it said anything, and be it nothing.
+    fn is_answer(&self) -> bool {
+        self.text.is_some() || self.elsewhere
+    }
 }
 
+/// What was used, by either of the names that each count has.
 fn usage(usage: Option<&Value>) -> Usage {
-    let count = |path: &str| {
-        usage
-            .and_then(|usage| usage.pointer(path))
-            .map_or(0, tokens)
+    let count = |paths: [&str; 2]| {
+        let found = usage.and_then(|usage| paths.iter().find_map(|path| usage.pointer(path)));
+        found.map_or(0, tokens)
     };
     Usage {
-        input_tokens: count("/prompt_tokens"),
-        output_tokens: count("/completion_tokens"),
-        cached_input_tokens: count("/prompt_tokens_details/cached_tokens"),
-        reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
+        input_tokens: count(["/prompt_tokens", "/input_tokens"]),
+        output_tokens: count(["/completion_tokens", "/output_tokens"]),
+        cached_input_tokens: count([
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+        ]),
+        reasoning_tokens: count([
+            "/completion_tokens_details/reasoning_tokens",
+            "/output_tokens_details/reasoning_tokens",
+        ]),
         cost_nanos: 0,
     }
 }
@@ -164,7 +129,8 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
-fn string(value: &Option<Value>) -> Option<String> {
+/// A text that says something.
+fn string(value: Option<&Value>) -> Option<String> {
     match value {
         Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
         _ => None,
@@ -174,3 +140,7 @@ fn string(value: &Option<Value>) -> Option<String> {
 #[cfg(test)]
 #[path = "reply_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "reply_kind_tests.rs"]
+mod kind_tests;

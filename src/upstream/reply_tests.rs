@@ -1,9 +1,10 @@
-//! Recorded shapes of replies, and what is read from them.
+//! Recorded shapes of chat completions, and what is read from them.
 
 use super::*;
 
 fn ok(body: &str) -> Outcome {
-    let outcome = read(body.to_owned(), "asked").unwrap_or_else(|no| panic!("{no:?}: {body}"));
+    let read = read(Kind::Chat, body.to_owned(), "asked");
+    let outcome = read.unwrap_or_else(|no| panic!("{no:?}: {body}"));
     assert_eq!(outcome.body, body, "the body is kept byte for byte");
     outcome
 }
@@ -127,7 +128,7 @@ fn a_reply_without_an_answer_is_never_a_success() {
         r#"{"id":"resp_1","object":"response","output":[]}"#,
     ] {
         assert_eq!(
-            read(body.to_owned(), "m"),
+            read(Kind::Chat, body.to_owned(), "m"),
             Err(NoAnswer::Unreadable),
             "{body}"
         );
@@ -144,7 +145,7 @@ fn an_error_under_status_200_is_an_error() {
             Some("502"),
         ),
     ] {
-        let Err(NoAnswer::Error(error)) = read(body.to_owned(), "m") else {
+        let Err(NoAnswer::Error(error)) = read(Kind::Chat, body.to_owned(), "m") else {
             panic!("{body}");
         };
         assert_eq!(error.code.as_deref(), code);

@@ -192,13 +192,13 @@ impl Router {
         let mut asking = Asking {
             work: Work {
                 model: &call.model,
-                path: &call.path,
+                path: call.kind.path(),
             },
             began: Instant::now(),
             refused: Vec::new(),
         };
         let mut throttles = Throttles::default();
-        let cost = cost(&call.body);
+        let cost = cost(call.kind, &call.body);
         loop {
             let candidates = self.candidates(&call.model, cost);
             let now = Instant::now();

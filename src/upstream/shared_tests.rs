@@ -9,10 +9,13 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::upstream::{
-    Call,
-    pace::{Answer, Room, Settings},
-    pacer::Pacer,
+use crate::{
+    model::Kind,
+    upstream::{
+        Call,
+        pace::{Answer, Room, Settings},
+        pacer::Pacer,
+    },
 };
 
 /// Calls a second.
@@ -78,7 +81,7 @@ fn process(memory: &Arc<Memory>, requests: Option<f64>) -> Arc<Pacer> {
 
 fn call() -> Call {
     Call {
-        path: "/chat/completions".to_owned(),
+        kind: Kind::Chat,
         body: Bytes::from_static(b"{}"),
         timeout: Duration::from_secs(20),
         idempotency_key: "key".to_owned(),

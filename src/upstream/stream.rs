@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt as _};
 use tokio::time::timeout;
 
 use super::{
-    Listener,
+    Call, asked,
     assemble::{Assembly, Broken},
     sse::{Event, Parser},
 };
@@ -21,8 +21,6 @@ const LINGER: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_millis(100);
 /// The type of streams.
 const STREAM: &str = "text/event-stream";
-/// Far above what a model says at once.
-const EVENT_MAX: usize = 4 * 1024 * 1024;
 
 /// Whether a reply that begins with `begun` is a stream. `asked`: a stream was asked for, and may come without saying
 /// that it is one.
@@ -39,20 +37,21 @@ pub(super) fn is_stream(content_type: Option<&str>, asked: bool, begun: &[u8]) -
     }
 }
 
-/// Reads `chunks` until the answer is whole, and puts it together into a body of at most `max` bytes.
+/// Reads `chunks` until the answer to `call` is whole, and puts it together into a body of about `max` bytes at most. No
+/// event may be larger either: the last one of a response has all of it.
 ///
 /// # Errors
 /// See [`Broken`]. A stream that falls silent, breaks off or ends has been truncated, unless all of the answer had come.
 pub(super) async fn read<E>(
     chunks: impl Stream<Item = Result<Bytes, E>>,
     max: usize,
-    listener: Option<&dyn Listener>,
+    call: &Call,
 ) -> Result<Vec<u8>, Broken> {
     let mut chunks = std::pin::pin!(chunks);
-    let mut parser = Parser::new(EVENT_MAX);
-    let mut assembly = Assembly::new(max);
+    let mut parser = Parser::new(max);
+    let mut assembly = Assembly::new(call.kind, asked::choices(&call.body), max);
     let mut say = |text: &str| {
-        if let Some(listener) = listener {
+        if let Some(listener) = &call.listener {
             listener.hear(text);
         }
     };

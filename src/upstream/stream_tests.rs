@@ -1,10 +1,13 @@
 //! Silence, breaks and ends.
 
+use std::sync::Arc;
+
 use futures::stream;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::*;
+use crate::{model::Kind, upstream::Listener};
 
 #[derive(Default)]
 struct Heard(Mutex<String>);
@@ -23,20 +26,37 @@ const STOP: &str =
     "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const END: &str = "data: [DONE]\n\n";
 
+/// Bytes that an answer may take.
+const MAX: usize = 1 << 20;
+
 /// What comes of these chunks, after which the stream falls silent, breaks or ends.
 async fn read_all(chunks: &[&'static str], then: Then) -> (Result<(), Broken>, String) {
+    read_of(Kind::Chat, chunks, then).await
+}
+
+async fn read_of(kind: Kind, chunks: &[&'static str], then: Then) -> (Result<(), Broken>, String) {
     let chunks: Vec<_> = chunks
         .iter()
         .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))
         .collect();
-    let heard = Heard::default();
+    let heard = Arc::new(Heard::default());
+    let call = Call {
+        kind,
+        body: Bytes::new(),
+        timeout: IDLE,
+        idempotency_key: String::new(),
+        request_id: String::new(),
+        model: String::new(),
+        listener: Some(heard.clone()),
+    };
     let chunks = stream::iter(chunks);
     let read = match then {
-        Then::Silent => read(chunks.chain(stream::pending()), 1 << 20, Some(&heard)).await,
-        Then::Breaks => read(chunks.chain(stream::iter([Err(())])), 1 << 20, Some(&heard)).await,
-        Then::Ends => read(chunks, 1 << 20, Some(&heard)).await,
+        Then::Silent => read(chunks.chain(stream::pending()), MAX, &call).await,
+        Then::Breaks => read(chunks.chain(stream::iter([Err(())])), MAX, &call).await,
+        Then::Ends => read(chunks, MAX, &call).await,
     };
-    (read.map(drop), heard.0.into_inner())
+    let heard = heard.0.lock().clone();
+    (read.map(drop), heard)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,9 +110,27 @@ async fn a_last_event_without_its_end_counts_if_it_is_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_too_large_to_be_one_is_no_answer() {
-    let huge: &'static str = Box::leak("x".repeat(EVENT_MAX + 1).into_boxed_str());
+    let huge: &'static str = Box::leak("x".repeat(MAX + 1).into_boxed_str());
     let read = read_all(&[TEXT, "data: ", huge], Then::Ends).await.0;
     assert_eq!(read, Err(Broken::Unreadable));
+}
+
+const DELTA: &str = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}\n\n";
+const COMPLETED: &str = "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_response_is_whole_with_its_last_event_and_with_nothing_else() {
+    for then in [Then::Silent, Then::Breaks, Then::Ends] {
+        let start = Instant::now();
+        let (read, heard) = read_of(Kind::Response, &[DELTA, DELTA, COMPLETED], then).await;
+        assert_eq!((read, heard.as_str()), (Ok(()), "aa"), "{then:?}");
+        assert!(start.elapsed() <= CLOSING, "{then:?}");
+        let (read, heard) = read_of(Kind::Response, &[DELTA, DELTA], then).await;
+        assert_eq!(read, Err(Broken::Truncated), "{then:?}");
+        assert_eq!(heard, "aa");
+    }
+    let ended = read_of(Kind::Response, &[DELTA, END], Then::Ends).await.0;
+    assert_eq!(ended, Err(Broken::Truncated), "only its last event ends it");
 }
 
 #[test]

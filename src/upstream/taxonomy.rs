@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use super::error_body::ErrorBody;
+use super::{
+    code::{BAD_INPUT, NO_MODEL, NO_MONEY, POLICY},
+    error_body::ErrorBody,
+};
 use crate::model::{Budget, ErrorCode, Failed, Failure, ParkReason, Recourse, Wait};
 
 /// First bound of the backoff after a failure that the upstream answered with.
@@ -20,19 +23,6 @@ const THROTTLE_MIN: Duration = Duration::from_millis(200);
 const THROTTLE_SPREAD: Duration = Duration::from_millis(300);
 /// Only a 429 may hold a task back for longer: what says so may be wrong, and its task has a deadline.
 const LONGEST_TOLD: Duration = Duration::from_secs(120);
-/// Codes and types by which upstreams say that there is no money left, rather than that we are too fast.
-const NO_MONEY: [&str; 7] = [
-    "insufficient_quota",
-    "credit_balance_exhausted",
-    "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded",
-    "organization_usage_limit_exceeded",
-    "enforced_spend_limit_reached",
-    "budget_exceeded",
-];
-
-/// Codes by which upstreams say under status 400 that they do not serve the model.
-const NO_MODEL: [&str; 3] = ["model_not_found", "invalid_model", "model_decommissioned"];
 
 /// How far a failed call got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +33,7 @@ pub(super) enum Phase {
     Lost,
     /// The time was up after the send.
     TimedOut,
-    /// Answered, but not with a completion.
+    /// Answered, but not with what was asked for.
     BadReply(u16),
     /// The answer's stream ended, or fell silent, before the answer did.
     Truncated(u16),
@@ -198,11 +188,7 @@ impl Row {
             (_, "context_length_exceeded", _) | (400, _, "exceed_context_size_error") => {
                 Row::ContextTooLong
             }
-            (
-                400..=499,
-                "content_policy_violation" | "content_filter" | "moderation_blocked",
-                _,
-            ) => Row::ContentPolicy,
+            (400..=499, code, _) if POLICY.contains(&code) => Row::ContentPolicy,
             (498 | 503 | 520..=523 | 529, ..) => Row::Overloaded,
             (502, ..) => Row::GatewayError,
             (400..=499, ..) => Row::Invalid,
@@ -262,7 +248,7 @@ impl Row {
                 "the upstream did not answer within the task's timeout; raise it if answers take longer"
             }
             Row::BadReply => {
-                "the upstream's reply is not a completion; check that the address is that of an OpenAI-compatible API"
+                "the upstream's reply holds no answer; check that the address is that of an OpenAI-compatible API"
             }
             Row::Truncated => {
                 "the upstream's stream ended, or fell silent, before the answer was complete"
@@ -358,7 +344,8 @@ fn status_in_code(error: &ErrorBody) -> u16 {
         "slow_down" => 503,
         "invalid_api_key" => 401,
         "model_not_found" => 404,
-        "context_length_exceeded" | "content_policy_violation" | "content_filter" => 400,
+        "context_length_exceeded" => 400,
+        _ if POLICY.contains(&code) || BAD_INPUT.contains(&code) => 400,
         _ => code
             .parse()
             .ok()

@@ -190,6 +190,24 @@ fn an_error_under_status_200_is_judged_by_its_code() {
             Code::UpstreamError,
         ),
         (r#"{"error":"boom"}"#, Code::UpstreamError),
+        // Of responses that failed.
+        (r#"{"error":{"code":"server_error"}}"#, Code::UpstreamError),
+        (
+            r#"{"error":{"code":"invalid_prompt"}}"#,
+            Code::InvalidRequest,
+        ),
+        (
+            r#"{"error":{"code":"image_too_large"}}"#,
+            Code::InvalidRequest,
+        ),
+        (
+            r#"{"error":{"code":"image_content_policy_violation"}}"#,
+            Code::ContentPolicy,
+        ),
+        (
+            r#"{"error":{"code":"rate_limit_exceeded","message":"Request too large: Limit 10, Requested 30."}}"#,
+            Code::RequestExceedsQuota,
+        ),
     ] {
         let failed = judge(answered(200, body));
         assert_eq!(failed.failure.code, code, "{body}");

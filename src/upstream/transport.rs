@@ -10,7 +10,7 @@ use reqwest::{
     redirect, retry,
 };
 
-use super::{Error, Listener, assemble::Broken, stream as streamed};
+use super::{Call, Error, assemble::Broken, stream as streamed};
 
 /// A server that takes longer to accept a connection is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,18 +74,18 @@ pub(super) fn http_client(plain: bool) -> Result<reqwest::Client, Error> {
         .map_err(|error| Error::Client(error.without_url()))
 }
 
-/// Sends a request, and reads all of the reply. With a `listener` a stream was asked for.
+/// Sends a call as this request, and reads all of the reply. Where the call has a listener a stream was asked for.
 pub(super) async fn exchange(
     http: &reqwest::Client,
     url: Url,
     headers: HeaderMap,
     body: Body,
-    listener: Option<&dyn Listener>,
+    call: &Call,
 ) -> Result<Answer, reqwest::Error> {
     let response = http.post(url).headers(headers).body(body).send().await?;
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    let body = match read_body(response, listener).await {
+    let body = match read_body(response, call).await {
         // What an error says is less than what its status says.
         Err(_) if !is_success(status) => Content::Whole(Bytes::new()),
         other => other?,
@@ -97,10 +97,7 @@ pub(super) async fn exchange(
     })
 }
 
-async fn read_body(
-    mut response: Response,
-    listener: Option<&dyn Listener>,
-) -> Result<Content, reqwest::Error> {
+async fn read_body(mut response: Response, call: &Call) -> Result<Content, reqwest::Error> {
     if response
         .content_length()
         .is_some_and(|length| length > BODY_MAX as u64)
@@ -114,8 +111,8 @@ async fn read_body(
         }
         let is_first = body.trim_ascii_start().is_empty();
         body.extend_from_slice(&chunk);
-        if is_first && is_stream(&response, listener.is_some(), &body) {
-            return Ok(read_stream(body.freeze(), response, listener).await);
+        if is_first && is_stream(&response, call.listener.is_some(), &body) {
+            return Ok(read_stream(body.freeze(), response, call).await);
         }
     }
     Ok(Content::Whole(body.freeze()))
@@ -127,9 +124,9 @@ fn is_stream(response: &Response, asked: bool, begun: &[u8]) -> bool {
     is_success(response.status().as_u16()) && streamed::is_stream(kind, asked, begun)
 }
 
-async fn read_stream(begun: Bytes, response: Response, listener: Option<&dyn Listener>) -> Content {
+async fn read_stream(begun: Bytes, response: Response, call: &Call) -> Content {
     let chunks = stream::iter([Ok(begun)]).chain(response.bytes_stream());
-    match streamed::read(chunks, BODY_MAX, listener).await {
+    match streamed::read(chunks, BODY_MAX, call).await {
         Ok(body) => Content::Whole(body.into()),
         Err(broken) => Content::Broken(broken),
     }

@@ -119,21 +119,23 @@ impl Runner {
         sent: &AtomicBool,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
-        let (path, body) = match &spec.work {
-            Work::Function { name, arguments } => {
-                drop(waiting);
-                return self
-                    .call_function(task.clone(), name, arguments, progress)
-                    .await;
-            }
-            Work::Prompt { text } => ("/chat/completions", Call::prompt_body(&spec.model, text)),
-            Work::Request { path, body } => (path.as_str(), body.clone().into()),
+        if let Work::Function { name, arguments } = &spec.work {
+            drop(waiting);
+            return self
+                .call_function(task.clone(), name, arguments, progress)
+                .await;
+        }
+        let Some((kind, body)) = upstream::request(spec) else {
+            return Err(never(
+                ErrorCode::InvalidRequest,
+                "the worker that ran the task serves no requests to its path",
+            ));
         };
         // The key changes only after a definite failure: sending again after an ambiguous one carries the same key,
         // so that an upstream that honours it does not bill twice.
         let generation = task.charges.failures + task.charges.overloads;
         let call = Call {
-            path: path.to_owned(),
+            kind,
             body,
             timeout: spec.timeout(),
             idempotency_key: format!("{}-{generation}", task.id),

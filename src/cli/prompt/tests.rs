@@ -52,18 +52,23 @@ fn a_prompt_line_carries_its_options() {
 
 #[test]
 fn the_body_of_an_openai_batch_line_is_passed_on_byte_for_byte() {
-    let body = r#"{ "model":"m",  "n" : 1e0, "messages":[] }"#;
-    let spec = only(&format!(
-        r#"{{"custom_id":"r1","method":"POST","url":"/v1/chat/completions","body":{body}}}"#
-    ));
-    let Some(Work::OpenaiRequest(request)) = spec.work else {
-        panic!("not a request");
-    };
-    assert_eq!(
-        (request.path.as_str(), request.body.as_str()),
-        ("/v1/chat/completions", body)
-    );
-    assert_eq!(spec.custom_id, "r1");
+    let body = r#"{ "model":"m",  "n" : 1e0, "messages":[], "unheard_of": {"z":1,"a":2} }"#;
+    for url in [
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/embeddings",
+    ] {
+        let spec = only(&format!(
+            r#"{{"custom_id":"r1","method":"POST","url":"{url}","body":{body}}}"#
+        ));
+        let Some(Work::OpenaiRequest(request)) = spec.work else {
+            panic!("not a request");
+        };
+        assert_eq!((request.path.as_str(), request.body.as_str()), (url, body));
+        assert_eq!(spec.custom_id, "r1");
+    }
 }
 
 #[test]

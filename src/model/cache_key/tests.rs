@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 fn key(body: &str) -> Option<CacheKey> {
-    CacheKey::of("default", "/chat/completions", body.as_bytes())
+    CacheKey::of("default", Kind::Chat, body.as_bytes())
 }
 
 #[track_caller]
@@ -65,12 +65,12 @@ fn what_only_says_how_to_deliver_or_whom_to_bill_makes_none() {
 }
 
 #[test]
-fn tenants_and_paths_are_kept_apart() {
+fn tenants_and_kinds_are_kept_apart() {
     let body = br#"{"a":1}"#;
-    let mine = CacheKey::of("one", "/chat/completions", body);
-    assert_ne!(mine, CacheKey::of("two", "/chat/completions", body));
-    assert_ne!(mine, CacheKey::of("one", "/completions", body));
-    assert_ne!(mine, CacheKey::of("one/chat", "/completions", body));
+    let mine = CacheKey::of("one", Kind::Chat, body);
+    assert_ne!(mine, CacheKey::of("two", Kind::Chat, body));
+    assert_ne!(mine, CacheKey::of("one", Kind::Completion, body));
+    assert_ne!(mine, CacheKey::of("one/chat", Kind::Completion, body));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_request_is_repeatable_at_temperature_zero_or_with_a_seed() {
         r#"{"temperature":0.0,"x":1}"#,
         r#"{"temperature":1,"seed":7}"#,
     ] {
-        assert!(is_repeatable(body.as_bytes()), "{body}");
+        assert!(is_repeatable(Kind::Chat, body.as_bytes()), "{body}");
     }
     for body in [
         "{}",
@@ -104,10 +104,27 @@ fn a_request_is_repeatable_at_temperature_zero_or_with_a_seed() {
         r#"{"seed":null}"#,
         r#"{"temperature":"0"}"#,
         r#"{"x":{"temperature":0}}"#,
+        r#"{"temperature":0,"conversation":"conv_1"}"#,
         "no",
     ] {
-        assert!(!is_repeatable(body.as_bytes()), "{body}");
+        assert!(!is_repeatable(Kind::Chat, body.as_bytes()), "{body}");
     }
+}
+
+#[test]
+fn what_nothing_is_drawn_for_is_repeatable_as_it_is() {
+    let body = br#"{"model":"m","input":"a"}"#;
+    assert!(is_repeatable(Kind::Embedding, body));
+    assert!(!is_repeatable(Kind::Response, body));
+    assert!(!is_repeatable(Kind::Completion, body));
+}
+
+#[test]
+fn an_answer_that_is_kept_for_later_requests_is_another_one() {
+    let (kept, not) = (br#"{"a":1}"#, br#"{"a":1,"store":false}"#);
+    let key = |kind, body: &[u8]| CacheKey::of("default", kind, body);
+    assert_ne!(key(Kind::Response, kept), key(Kind::Response, not));
+    assert_eq!(key(Kind::Chat, kept), key(Kind::Chat, not));
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -192,7 +209,9 @@ proptest! {
 
     #[test]
     fn no_input_is_too_odd(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        let _ = CacheKey::of("", "", &bytes);
-        let _ = is_repeatable(&bytes);
+        for kind in Kind::ALL {
+            let _ = CacheKey::of("", kind, &bytes);
+            let _ = is_repeatable(kind, &bytes);
+        }
     }
 }

@@ -145,9 +145,11 @@ impl Terms {
 
     /// How the cache takes part in this work.
     fn caching(&self, work: &Work) -> Option<Caching> {
-        let is_repeatable = || match work {
-            Work::Request { body, .. } => cache_key::is_repeatable(body.as_bytes()),
-            Work::Prompt { .. } | Work::Function { .. } => false,
+        let is_repeatable = || match (work, work.kind()) {
+            (Work::Request { body, .. }, Some(kind)) => {
+                cache_key::is_repeatable(kind, body.as_bytes())
+            }
+            _ => false,
         };
         let takes_part = match self.cache {
             _ if !work.is_upstream() => false,

@@ -4,15 +4,15 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
-use super::{Faults, Rules, Terms};
+use super::{
+    Faults, Rules, Terms,
+    request::{self, says_stream},
+};
 use crate::{
-    model::Work,
-    proto::v1::{ChatCompletion, ChatMessage, FunctionCall, OpenAiRequest, TaskSpec, task_spec},
-    service::error,
+    model::{Kind, Work},
+    proto::v1::{ChatCompletion, ChatMessage, FunctionCall, TaskSpec, task_spec},
 };
 
-/// Where chat completions live below the upstream's base URL.
-const CHAT_PATH: &str = "/chat/completions";
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 const MAX_STOPS: usize = 16;
 /// What ChatCompletion has a field for. Two ways to say one thing would leave open which of them holds.
@@ -79,7 +79,7 @@ pub(super) fn read(
         }
         Some(task_spec::Work::OpenaiRequest(request)) => {
             let field = format!("{field}.openai_request");
-            raw(&field, request, own, terms, faults)?
+            request::read(&field, request, own, terms, rules, faults)?
         }
         Some(task_spec::Work::FunctionCall(call)) => {
             let field = format!("{field}.function_call");
@@ -146,7 +146,7 @@ fn completion(
     let stream = terms.stream.unwrap_or(false);
     extra(field, &chat.extra_body, stream, &mut body, faults);
     let work = Work::Request {
-        path: CHAT_PATH.into(),
+        path: Kind::Chat.path().into(),
         body: Value::Object(body).to_string(),
     };
     Asked {
@@ -245,82 +245,6 @@ fn extra(
             );
         }
         body.insert(name, value);
-    }
-}
-
-fn raw(
-    field: &str,
-    request: &OpenAiRequest,
-    own: &Terms,
-    terms: &Terms,
-    faults: &mut Faults,
-) -> Result<Option<Asked>, Status> {
-    let path = request.path.strip_prefix("/v1").unwrap_or(&request.path);
-    if path.is_empty() {
-        faults.add(
-            format!("{field}.path"),
-            "is empty; use /v1/chat/completions",
-        );
-        return Ok(None);
-    }
-    if path != CHAT_PATH {
-        return Err(error::unimplemented(
-            &format!("{field}.path"),
-            "only /v1/chat/completions is served so far",
-        ));
-    }
-    let body_field = format!("{field}.body");
-    let Ok(members) = serde_json::from_str::<Map<String, Value>>(&request.body) else {
-        faults.add(body_field, "is not a JSON object");
-        return Ok(None);
-    };
-    let stream = says_stream(&members);
-    check_stream(&body_field, stream, own, terms, faults);
-    let model = members.get("model").and_then(Value::as_str).unwrap_or("");
-    if let Some(wanted) = &terms.model
-        && model.is_empty()
-    {
-        faults.add(
-            body_field,
-            format!("names no model and is never changed; add \"model\": \"{wanted}\" to it"),
-        );
-        return Ok(None);
-    }
-    // A default of the call is for the tasks that name no model; this one does.
-    if own.model.as_ref().is_some_and(|wanted| wanted != model) {
-        faults.add(
-            body_field,
-            "names another model than the task's options.model; state one of them",
-        );
-    }
-    let work = Work::Request {
-        path: CHAT_PATH.into(),
-        body: request.body.clone(),
-    };
-    Ok(Some(Asked {
-        work,
-        model: model.to_owned(),
-        stream,
-    }))
-}
-
-fn says_stream(members: &Map<String, Value>) -> bool {
-    members.get("stream").is_some_and(|stream| *stream == true)
-}
-
-/// A body is never changed: what the options say of streaming must be what it says.
-fn check_stream(field: &str, says: bool, own: &Terms, terms: &Terms, faults: &mut Faults) {
-    if !says && terms.stream == Some(true) {
-        faults.add(
-            field,
-            "is to be streamed and is never changed; add \"stream\": true to it",
-        );
-    }
-    if says && own.stream == Some(false) {
-        faults.add(
-            field,
-            "says \"stream\": true against the task's options.stream_output; state one of them",
-        );
     }
 }
 

@@ -45,7 +45,7 @@ fn streamed(task: TaskSpec) -> TaskSpec {
 }
 
 /// A server whose upstream says what the test dictates.
-async fn dictated(kind: Kind, upstream: &Teller) -> TestServer {
+pub(super) async fn dictated(kind: Kind, upstream: &Teller) -> TestServer {
     let unused = simulator::Config::default();
     TestServer::start_on(
         Home::new(kind).await,
@@ -60,8 +60,8 @@ async fn dictated(kind: Kind, upstream: &Teller) -> TestServer {
 
 /// What was told of one task: its states, and what its attempts put out, each with the number of states before it.
 #[derive(Debug, Default)]
-struct Told {
-    tasks: Vec<Task>,
+pub(super) struct Told {
+    pub(super) tasks: Vec<Task>,
     pieces: Vec<(usize, u32, u64, String)>,
 }
 
@@ -79,7 +79,7 @@ impl Told {
     }
 
     /// The text of one attempt; its pieces must follow each other.
-    fn text(&self, attempt: u32) -> String {
+    pub(super) fn text(&self, attempt: u32) -> String {
         let mut text = String::new();
         for (_, _, offset, piece) in self.pieces.iter().filter(|piece| piece.1 == attempt) {
             assert_eq!(*offset, text.len() as u64, "{:?}", self.pieces);
@@ -93,7 +93,11 @@ impl Told {
     }
 }
 
-async fn open(client: &mut Client, id: &str, after: u64) -> Streaming<WatchTaskResponse> {
+pub(super) async fn open(
+    client: &mut Client,
+    id: &str,
+    after: u64,
+) -> Streaming<WatchTaskResponse> {
     let request = WatchTaskRequest {
         task_id: id.to_owned(),
         after_revision: after,
@@ -104,7 +108,7 @@ async fn open(client: &mut Client, id: &str, after: u64) -> Streaming<WatchTaskR
 }
 
 /// Listens until something was told.
-async fn until(
+pub(super) async fn until(
     stream: &mut Streaming<WatchTaskResponse>,
     told: &mut Told,
     is_told: impl Fn(&Told) -> bool,
@@ -120,13 +124,13 @@ async fn until(
 }
 
 /// Listens to the end.
-async fn rest(mut stream: Streaming<WatchTaskResponse>, told: &mut Told) {
+pub(super) async fn rest(mut stream: Streaming<WatchTaskResponse>, told: &mut Told) {
     while let Some(message) = stream.message().await.unwrap() {
         told.hear(message);
     }
 }
 
-async fn one(client: &mut Client, task: TaskSpec) -> String {
+pub(super) async fn one(client: &mut Client, task: TaskSpec) -> String {
     submit(client, [task]).await.task_ids.remove(0)
 }
 

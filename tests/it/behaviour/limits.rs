@@ -214,13 +214,13 @@ async fn bad_submits_are_refused_whole_and_name_the_field(kind: Kind) {
 
 async fn what_is_not_served_yet_is_refused_by_name(kind: Kind) {
     let mut server = TestServer::start(kind).await;
-    let mut embeddings = request("{}");
-    if let Some(task_spec::Work::OpenaiRequest(request)) = &mut embeddings.work {
-        request.path = "/v1/embeddings".into();
+    let mut images = request("{}");
+    if let Some(task_spec::Work::OpenaiRequest(request)) = &mut images.work {
+        request.path = "/v1/images/generations".into();
     }
     let refused = server
         .client
-        .submit_batch(tasks(vec![embeddings]))
+        .submit_batch(tasks(vec![images]))
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);

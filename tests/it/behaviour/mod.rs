@@ -8,6 +8,7 @@ mod endpoints;
 mod faults;
 mod functions;
 mod health;
+mod kinds;
 mod ledger;
 mod limits;
 mod main_job;

@@ -84,6 +84,38 @@ fn prompts_go_from_a_file_through_a_server_to_a_simulated_upstream_and_back() {
     assert_eq!((code, rest.as_str()), (Some(0), ""), "{stderr}");
 }
 
+/// Lines as the OpenAI Batch API takes them.
+const BATCH_LINES: &str = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"p"}]}}
+{"custom_id":"b","method":"POST","url":"/v1/responses","body":{"model":"m","input":"p","max_output_tokens":2}}
+{"custom_id":"c","method":"POST","url":"/v1/completions","body":{"model":"m","prompt":"p"}}
+{"custom_id":"d","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":["p","q"]}}
+"#;
+
+#[test]
+fn lines_of_openais_batch_api_are_answered_in_the_shape_that_each_url_has() {
+    let pair = Pair::start(&[]);
+    let (code, lines) = pair.ask(&["submit", "-", "--watch", "--results"], BATCH_LINES);
+    assert_eq!(code, 0, "{lines:?}");
+    for (custom_id, object) in [
+        ("a", "chat.completion"),
+        ("b", "response"),
+        ("c", "text_completion"),
+        ("d", "list"),
+    ] {
+        let body = lines.iter().find_map(|line| {
+            let task = &line["task"];
+            let body = task["result"]["body"].as_str()?;
+            (task["custom_id"] == custom_id).then(|| body.to_owned())
+        });
+        let body = body.unwrap_or_else(|| panic!("no result of {custom_id}: {lines:?}"));
+        let body: Value = serde_json::from_str(&body).expect("the upstream's reply");
+        assert_eq!(body["object"], object);
+    }
+    let elsewhere = BATCH_LINES.replace("/v1/embeddings", "/v1/moderations");
+    let (code, lines) = pair.ask(&["submit", "-"], &elsewhere);
+    assert_eq!(code, 2, "{lines:?}");
+}
+
 #[test]
 fn every_command_has_its_answer_from_a_server() {
     let pair = Pair::start(&[]);

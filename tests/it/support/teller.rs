@@ -86,7 +86,8 @@ impl Teller {
         self.calls.open.lock()[call] = None;
     }
 
-    fn send(&self, call: usize, data: &str) {
+    /// The answer to a call goes on with an event of this data.
+    pub(crate) fn send(&self, call: usize, data: &str) {
         let open = self.calls.open.lock();
         // The caller may be gone already, which is its affair.
         let _ = open[call]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use tidings::{
+    model::Kind,
     simulator::{Config, Fault, Faults, Running, Simulator},
     upstream::{self, Call, Client, Endpoint, Models, Style},
 };
@@ -60,7 +61,7 @@ pub(crate) fn endpoint(name: &str, base_url: String) -> Endpoint {
 /// A call with this prompt.
 pub(crate) fn call(prompt: &str) -> Call {
     Call {
-        path: "/chat/completions".to_owned(),
+        kind: Kind::Chat,
         body: Call::prompt_body("test-model", prompt),
         timeout: Duration::from_secs(20),
         idempotency_key: format!("key of {}", prompt.len()),

@@ -3,6 +3,7 @@
 mod answers;
 mod connections;
 mod failures;
+mod kinds;
 mod limits;
 mod route;
 mod secrets;

@@ -1,4 +1,4 @@
-//! One chat completion: admitted or refused, then answered, or failed the way the plan says.
+//! One call of any kind: admitted or refused, then answered, or failed the way the plan says.
 
 use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
@@ -9,7 +9,6 @@ use hyper::{
     body::Incoming,
     header::{CONTENT_LENGTH, HeaderName, HeaderValue},
 };
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -17,29 +16,34 @@ use super::{
     limit::{Admission, Holder},
     log::{Ended, OpenCall},
     reply::{
-        Completion, Refusal, add_headers, ask, hash16, headers_of_fault, json_reply, reply, tokens,
+        Answer, Refusal, add_headers, ask, hash16, headers_of_fault, json_reply, reply, tokens,
     },
     request::{Asked, bearer, read},
     server::Break,
+    shape,
     state::State,
     stream,
 };
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    model::Kind,
+};
 
 /// What [`Fault::Huge`] answers with: far more than any caller should read.
 const HUGE_PIECES: usize = 64;
 const HUGE_PIECE: usize = 1024 * 1024;
 
 /// Handles one call. An `Err` breaks the connection instead of replying.
-pub(super) async fn chat(
+pub(super) async fn call(
     state: Arc<State>,
+    kind: Kind,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Break> {
     let (head, body) = request.into_parts();
     let number = state.next_reply();
-    let mut call = state.log.begin();
+    let mut call = state.log.begin(kind.path());
     note_headers(&mut call, &head.headers);
-    let asked = match read(&state, &head.headers, body).await {
+    let asked = match read(&state, kind, &head.headers, body).await {
         Ok(asked) => asked,
         Err(refusal) => return Ok(refuse(call, Ended::Refused, &refusal, number)),
     };
@@ -78,10 +82,10 @@ async fn admitted(
     call.record.attempt = fate.attempt;
     call.record.fault = fate.fault.as_ref().map(Fault::to_string);
     let include_usage = asked.include_usage;
-    let completion = Completion::of(asked, number, fate.answer_tokens);
+    let answer = Answer::of(asked, number, fate.answer_tokens);
     let is_billed = fate.fault.as_ref().is_none_or(Fault::is_billed);
     if is_billed {
-        call.record.billed_tokens = completion.input_tokens + completion.output_tokens;
+        call.record.billed_tokens = answer.input_tokens + answer.output_tokens;
     }
     // A stream takes half of its time to the first event and half to the last.
     let first = if call.record.streamed {
@@ -97,27 +101,27 @@ async fn admitted(
         call.record.charged_tokens += state.limiter.settle(holder, used, Instant::now());
     }
     match fate.fault {
-        Some(fault) => failed(call, &fault, completion, number).await,
+        Some(fault) => failed(call, &fault, answer, number).await,
         None => {
             let rest = fate.latency - first;
-            Ok(answered(call, &completion, include_usage, rest, number))
+            Ok(answered(call, &answer, include_usage, rest, number))
         }
     }
 }
 
 fn answered(
     mut call: OpenCall,
-    completion: &Completion,
+    answer: &Answer,
     include_usage: bool,
     rest: Duration,
     number: u64,
 ) -> Response<Body> {
-    call.record.output_tokens = completion.output_tokens;
+    call.record.output_tokens = answer.output_tokens;
     if !call.record.streamed {
         call.end(Ended::Answered, Some(200));
-        return json_reply(200, number, &completion.body());
+        return json_reply(200, number, &shape::body(answer));
     }
-    let events = stream::events(completion, include_usage);
+    let events = stream::events(answer, include_usage);
     let pause = rest / u32::try_from(events.len()).unwrap_or(u32::MAX);
     reply(
         200,
@@ -131,7 +135,7 @@ fn answered(
 async fn failed(
     call: OpenCall,
     fault: &Fault,
-    completion: Completion,
+    answer: Answer,
     number: u64,
 ) -> Result<Response<Body>, Break> {
     if let Some(refusal) = Refusal::of_fault(fault) {
@@ -143,17 +147,15 @@ async fn failed(
         Fault::Stall => pending().await,
         Fault::Reset => Err(broken(call, Break::Reset)),
         Fault::Close => Err(broken(call, Break::Close)),
-        Fault::Truncated => Ok(truncated(call, &completion, number)),
+        Fault::Truncated => Ok(truncated(call, &answer, number)),
         Fault::Huge => Ok(huge(call, number)),
         Fault::Reply(canned) => Ok(word_for_word(call, canned, number)),
         _ => {
             call.end(Ended::Faulted, Some(200));
-            let mut body = completion.body();
             if *fault == Fault::EmptyChoices {
-                body["choices"] = json!([]);
-                return Ok(json_reply(200, number, &body));
+                return Ok(json_reply(200, number, &shape::hollow(&answer)));
             }
-            let half = body.to_string();
+            let half = shape::body(&answer).to_string();
             let half = half[..half.len() / 2].to_owned();
             Ok(reply(200, number, "application/json", Body::from(half)))
         }
@@ -165,13 +167,13 @@ fn broken(call: OpenCall, how: Break) -> Break {
     how
 }
 
-fn truncated(call: OpenCall, completion: &Completion, number: u64) -> Response<Body> {
+fn truncated(call: OpenCall, answer: &Answer, number: u64) -> Response<Body> {
     if call.record.streamed {
-        let mut events = stream::events(completion, false);
-        events.truncate(3);
+        let mut events = stream::events(answer, false);
+        events.truncate(events.len() / 2);
         return reply(200, number, "text/event-stream", stream::cut(call, events));
     }
-    let whole = Bytes::from(completion.body().to_string());
+    let whole = Bytes::from(shape::body(answer).to_string());
     let half = VecDeque::from([whole.slice(..whole.len() / 2)]);
     let mut response = reply(200, number, "application/json", stream::cut(call, half));
     response
@@ -234,8 +236,8 @@ fn note_headers(call: &mut OpenCall, headers: &HeaderMap) {
 }
 
 fn note_request(call: &mut OpenCall, asked: &Asked) {
-    call.record.prompt = hash16(&asked.prompt);
+    call.record.prompt = hash16(&asked.input.prompt);
     call.record.model.clone_from(&asked.model);
     call.record.streamed = asked.stream;
-    call.record.input_tokens = tokens(asked.input_bytes);
+    call.record.input_tokens = tokens(asked.input.bytes);
 }
