@@ -26,6 +26,14 @@ impl Finding {
             holds: None,
         }
     }
+
+    /// The same, of which nothing is asked.
+    pub(crate) fn noted(self) -> Self {
+        Finding {
+            holds: None,
+            ..self
+        }
+    }
 }
 
 /// Why a case came to no figures.

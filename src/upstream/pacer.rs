@@ -16,7 +16,7 @@ use super::{
     Call,
     asked::cost,
     pace::{Answer, Bucket, Cost, Reply, Room, Seconds, Sent, Settings, float},
-    queue::{FEW, FIRST, Queue, duration, within_a_second},
+    queue::{FIRST, Queue, ahead, duration},
     shared::{Changed, FRESH, Link, Shared},
 };
 use crate::{
@@ -150,7 +150,7 @@ impl Pacer {
     /// How many calls may wait before any has asked for a model.
     pub(super) fn first_room(&self) -> usize {
         let configured = self.settings.requests;
-        configured.map_or(FIRST, |rate| FEW + within_a_second(rate))
+        configured.map_or(FIRST, ahead)
     }
 
     /// Waits at the head of the queue.

@@ -61,7 +61,7 @@ async fn calls_go_one_after_the_other_at_the_rate() {
 #[tokio::test(start_paused = true)]
 async fn those_who_find_no_place_are_told_times_one_after_the_other() {
     let pacer = pacer();
-    let mut waiting: Vec<_> = (0..40).map(|_| Box::pin(send(&pacer))).collect();
+    let mut waiting: Vec<_> = (0..30).map(|_| Box::pin(send(&pacer))).collect();
     let answers: Vec<_> = waiting
         .iter_mut()
         .map(|send| send.as_mut().now_or_never())
@@ -160,12 +160,12 @@ async fn a_long_wait_is_told_at_once_to_all_calls_of_that_model_and_to_no_other(
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_is_a_second_of_the_rate_and_any_where_nothing_limits() {
+async fn room_is_half_a_second_of_the_rate_and_any_where_nothing_limits() {
     let pacer = pacer();
-    assert_eq!(pacer.first_room(), FEW + 11);
+    assert_eq!(pacer.first_room(), 8);
     assert_eq!(pacer.room(|_| true), Some(0));
     send(&pacer).await.unwrap();
-    assert_eq!(pacer.room(|_| true), Some(FEW + 10));
+    assert_eq!(pacer.room(|_| true), Some(7));
     assert_eq!(pacer.room(|model| model != "m"), Some(0));
 
     let free = limited_to(None);

@@ -15,6 +15,8 @@ pub(super) const NEAR: Duration = Duration::from_secs(2);
 /// So many calls of a model may wait however slow it is, for as long as a call waits at all: without them every turn
 /// of a slow one would find nobody there.
 pub(super) const FEW: usize = 2;
+/// Those that go out within this time may wait: the rest is better off in the queue, where others can come before it.
+const AHEAD: Seconds = 0.5;
 /// So many times as many may wait as are acquired for it: the limit may have fallen meanwhile.
 const SLACK: usize = 2;
 /// Longer than anything is waited for: a year.
@@ -96,12 +98,11 @@ impl Queue {
         if state.held_until(now).is_some() {
             return Err(wait);
         }
-        let places = |rate| SLACK * (FEW + within_a_second(rate));
-        let places = state.line.pace(now).map(places);
+        let places = state.line.pace(now).map(|rate| SLACK * ahead(rate));
         let has_place = had || places.is_none_or(|places| state.waiting < places);
         // However large it is itself: smaller ones would always find the time that it does not.
-        let ahead = wait.saturating_sub(duration(state.line.length(tokens, now)));
-        if ahead > patience || !has_place {
+        let before = wait.saturating_sub(duration(state.line.length(tokens, now)));
+        if before > patience || !has_place {
             return Err(state.put_off(wait, now));
         }
         state.waiting += 1;
@@ -233,12 +234,12 @@ impl State {
             return Some(PASSING);
         }
         match self.line.pace(now) {
-            Some(rate) => Some(FEW + within_a_second(rate)),
+            Some(rate) => Some(ahead(rate)),
             None => match &self.ceiling {
-                Some(ceiling) => Some(FEW + within_a_second(ceiling.limit() / 8.0)),
+                Some(ceiling) => Some(FEW + rounded_up(ceiling.limit() / 8.0)),
                 None => {
                     let spare = self.line.beginning(now)?;
-                    Some(FIRST.max(within_a_second(spare)))
+                    Some(FIRST.max(rounded_up(spare)))
                 }
             },
         }
@@ -276,12 +277,16 @@ pub(super) fn duration(seconds: Seconds) -> Duration {
     }
 }
 
-/// How many calls are begun at such a rate within a second, rounded up.
+/// How many calls of a model may be taken and wait at such a rate.
+pub(super) fn ahead(rate: f64) -> usize {
+    FEW + rounded_up(rate * AHEAD)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "the cast saturates, and rates are not negative"
+    reason = "the cast saturates, and counts are not negative"
 )]
-pub(super) fn within_a_second(rate: f64) -> usize {
-    rate.ceil() as usize
+fn rounded_up(count: f64) -> usize {
+    count.ceil() as usize
 }

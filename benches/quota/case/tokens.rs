@@ -18,6 +18,9 @@ use crate::{
 
 /// Tokens a minute: some ten calls a second.
 const TPM: u64 = 1_200_000;
+/// What is charged after the answer comes two seconds late and out of order: twenty calls of a seventh of a second's tokens
+/// each make a bucket of one second run over as often as dry. Servers that charge so hold a minute's worth.
+const BURST_OF_ACTUAL: Duration = Duration::from_secs(10);
 /// How long tasks keep coming.
 const LENGTH: f64 = 240.0;
 /// The backlog to begin with. From then on as much comes in as the quota lets through, so that every task has about as
@@ -25,6 +28,7 @@ const LENGTH: f64 = 240.0;
 const BACKLOG: f64 = 30.0;
 /// Sizes of prompts, in tokens; their logarithms are spread evenly.
 const SIZES: (f64, f64) = (50.0, 8_000.0);
+const SECOND: Duration = Duration::from_secs(1);
 const MAX_TOKENS: u32 = 400;
 const ANSWERS: AnswerTokens = AnswerTokens { min: 50, max: 400 };
 const BYTES_PER_TOKEN: usize = 4;
@@ -32,9 +36,9 @@ const BYTES_PER_TOKEN: usize = 4;
 /// All three rules, side by side.
 pub(crate) async fn all(bench: Bench) -> Outcome {
     let (sum, larger, actual) = tokio::join!(
-        one(&bench, TokenCharge::Sum),
-        one(&bench, TokenCharge::Larger),
-        one(&bench, TokenCharge::Actual),
+        one(&bench, TokenCharge::Sum, SECOND),
+        one(&bench, TokenCharge::Larger, SECOND),
+        one(&bench, TokenCharge::Actual, BURST_OF_ACTUAL),
     );
     let mut findings = sum?;
     findings.extend(larger?);
@@ -42,10 +46,16 @@ pub(crate) async fn all(bench: Bench) -> Outcome {
     Ok(findings)
 }
 
-async fn one(bench: &Bench, charge: TokenCharge) -> Outcome {
-    let name = format!("tokens-{charge}");
+/// W4. Tokens charged after the answer, in buckets of one second.
+pub(crate) async fn actual(bench: Bench) -> Outcome {
+    let findings = one(&bench, TokenCharge::Actual, SECOND).await?;
+    Ok(findings.into_iter().map(Finding::noted).collect())
+}
+
+async fn one(bench: &Bench, charge: TokenCharge, burst: Duration) -> Outcome {
+    let name = format!("tokens-{charge}-{}", burst.as_secs());
     let quota = Quota::steady(TPM);
-    let mut stage = Stage::start(bench, &name, behaviour(charge), "plain.toml").await?;
+    let mut stage = Stage::start(bench, &name, behaviour(charge, burst), "plain.toml").await?;
     let mut source = Source::new(charge);
     let length = bench
         .lasting(LENGTH)
@@ -100,7 +110,7 @@ fn judge(run: &Run, charge: TokenCharge, quota: &Quota) -> Vec<Finding> {
     ]
 }
 
-fn behaviour(charge: TokenCharge) -> simulator::Config {
+fn behaviour(charge: TokenCharge, burst: Duration) -> simulator::Config {
     simulator::Config {
         latency: like_a_model(),
         answer_tokens: Some(ANSWERS),
@@ -108,6 +118,7 @@ fn behaviour(charge: TokenCharge) -> simulator::Config {
             tokens_per_minute: Some(TPM),
             token_charge: charge,
             charge_refused: true,
+            burst,
             ..Limits::default()
         },
         ..simulator::Config::default()
