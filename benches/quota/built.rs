@@ -16,15 +16,6 @@ pub(crate) fn field(message: &str, name: &str) -> Result<FieldDescriptorProto, S
     found.ok_or_else(missing)
 }
 
-/// The first field whose name holds this word.
-pub(crate) fn field_like(message: &str, word: &str) -> Result<FieldDescriptorProto, Stop> {
-    let missing = || Stop::NotBuilt(format!("{message} has no field with a {word}"));
-    let found = fields(message)?
-        .into_iter()
-        .find(|field| field.name().contains(word));
-    found.ok_or_else(missing)
-}
-
 fn fields(message: &str) -> Result<Vec<FieldDescriptorProto>, Stop> {
     let files = FileDescriptorSet::decode(DESCRIPTORS)?.file;
     let is_it = |package: &str, found: &DescriptorProto| {

@@ -4,9 +4,9 @@
 use bytes::{Buf, BufMut};
 use prost::{
     DecodeError, Message,
-    encoding::{DecodeContext, WireType, double, encode_key, string, uint64},
+    encoding::{DecodeContext, WireType, encode_key, string},
 };
-use prost_types::{FieldDescriptorProto, field_descriptor_proto::Type};
+use prost_types::FieldDescriptorProto;
 use tidings::proto::v1::{SubmitBatchRequest, SubmitBatchResponse};
 use tonic::{client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 use tonic_prost::ProstCodec;
@@ -67,28 +67,6 @@ pub(crate) fn text(field: &FieldDescriptorProto, value: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     string::encode(number_of(field), &value.to_owned(), &mut bytes);
     bytes
-}
-
-/// The bytes of a field that holds this much money: dollars, or what its name says.
-pub(crate) fn dollars(field: &FieldDescriptorProto, value: f64) -> Result<Vec<u8>, Stop> {
-    let (number, name) = (number_of(field), field.name());
-    let parts = [("micro", 1e6), ("nano", 1e9), ("cent", 1e2)];
-    let unit = parts.iter().find(|(part, _)| name.contains(part));
-    let amount = value * unit.map_or(1.0, |(_, factor)| *factor);
-    let mut bytes = Vec::new();
-    match field.r#type() {
-        Type::Double => double::encode(number, &amount, &mut bytes),
-        Type::Uint64 | Type::Int64 if unit.is_some() => {
-            uint64::encode(number, &(amount as u64), &mut bytes);
-        }
-        Type::String => string::encode(number, &format!("{amount}"), &mut bytes),
-        other => {
-            return Err(Stop::Broken(format!(
-                "teach benches/quota/extra.rs to write money into {name}, which is {other:?}"
-            )));
-        }
-    }
-    Ok(bytes)
 }
 
 /// The bytes of a field that holds a message of these bytes. Given twice, a message is merged.

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod cache_key;
 pub mod failure;
+pub mod funds;
 pub mod id;
 pub mod outcome;
 pub mod price;
@@ -18,6 +19,7 @@ pub mod wait;
 pub use batch::{Batch, Counts, ParkReason, Parked};
 pub use cache_key::CacheKey;
 pub use failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait};
+pub use funds::{Bill, Funds};
 pub use id::{BatchId, IdRange, TaskId};
 pub use outcome::{Cached, Outcome, Usage};
 pub use price::{Price, Prices};

@@ -22,6 +22,8 @@ pub enum Reason {
     Parked = 4,
     /// No worker has taken it up promptly.
     NoWorker = 5,
+    /// What is left of its batch's budget is less than the next task may cost.
+    Budget = 6,
 }
 
 /// What a queued task waits for, and until when where that is known.
@@ -59,12 +61,12 @@ impl Due {
         })
     }
 
-    /// What it waits for at `now`. `parked` says whether its batch is held back; where that is not known, the cause of
+    /// What it waits for at `now`. `held` says why its batch is held back, if it is; where that is not known, the cause of
     /// the last transition stands in.
-    pub fn waiting(self, now: Timestamp, parked: Option<bool>) -> Option<Waiting> {
+    pub fn waiting(self, now: Timestamp, held: Option<Option<Reason>>) -> Option<Waiting> {
         let reason = |reason, until| Some(Waiting { reason, until });
-        if parked.unwrap_or(self.parked) {
-            reason(Reason::Parked, None)
+        if let Some(why) = held.unwrap_or(self.parked.then_some(Reason::Parked)) {
+            reason(why, None)
         } else if self.at > now {
             reason(self.reason, Some(self.at))
         } else if self.at + PROMPTLY <= now {
@@ -95,8 +97,8 @@ mod tests {
         }
     }
 
-    fn at(millis: i64, parked: Option<bool>) -> Option<Reason> {
-        let waiting = due(false).waiting(Timestamp(millis), parked)?;
+    fn at(millis: i64, held: Option<Option<Reason>>) -> Option<Reason> {
+        let waiting = due(false).waiting(Timestamp(millis), held)?;
         Some(waiting.reason)
     }
 
@@ -104,7 +106,7 @@ mod tests {
     fn a_task_waits_for_its_time_then_for_a_worker() {
         assert_eq!(at(9_999, None), Some(Reason::Backoff));
         assert_eq!(at(10_000, None), None);
-        assert_eq!(at(10_999, Some(false)), None);
+        assert_eq!(at(10_999, Some(None)), None);
         assert_eq!(at(11_000, None), Some(Reason::NoWorker));
         let early = due(false).waiting(Timestamp(0), None).unwrap();
         assert_eq!(early.until, Some(AT));
@@ -112,11 +114,13 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_batch_comes_before_what_the_task_says() {
-        assert_eq!(at(0, Some(true)), Some(Reason::Parked));
+        for why in [Reason::Parked, Reason::Budget] {
+            assert_eq!(at(0, Some(Some(why))), Some(why));
+        }
         let came_back = due(true);
-        let reason = |parked| came_back.waiting(AT, parked).map(|it| it.reason);
+        let reason = |held| came_back.waiting(AT, held).map(|it| it.reason);
         assert_eq!(reason(None), Some(Reason::Parked));
-        assert_eq!(reason(Some(false)), None);
+        assert_eq!(reason(Some(None)), None);
     }
 
     #[test]
@@ -124,12 +128,12 @@ mod tests {
         for now in [0, 9_999, 10_000, 10_999, 11_000, 20_000] {
             let now = Timestamp(now);
             let next = due(false).changes(now);
-            let before = due(false).waiting(now, Some(false));
+            let before = due(false).waiting(now, Some(None));
             match next {
                 Some(next) => {
-                    assert_ne!(due(false).waiting(next, Some(false)), before);
+                    assert_ne!(due(false).waiting(next, Some(None)), before);
                     let almost = Timestamp(next.0 - 1);
-                    assert_eq!(due(false).waiting(almost, Some(false)), before);
+                    assert_eq!(due(false).waiting(almost, Some(None)), before);
                 }
                 None => assert_eq!(before.map(|it| it.reason), Some(Reason::NoWorker)),
             }

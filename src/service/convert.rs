@@ -4,7 +4,10 @@ use prost_types::{Duration as ProtoDuration, Timestamp as ProtoTimestamp};
 
 use crate::{
     clock::Timestamp,
-    model::{Batch, Due, Failure, Outcome, Parked, Status, Task, Transition, Usage, Waiting},
+    model::{
+        Batch, Due, Failure, Outcome, Parked, Status, Task, Transition, Usage, Waiting,
+        wait::Reason,
+    },
     proto::v1::{self, DurabilityLevel},
     store::Durability,
 };
@@ -18,8 +21,8 @@ pub(super) struct View {
     pub(super) results: bool,
     /// Revisions before the one told are past their retention.
     pub(super) compacted: bool,
-    /// The task's batch is held back; none when that was not looked up.
-    pub(super) parked: Option<bool>,
+    /// Why the task's batch is held back, if it is; none when that was not looked up.
+    pub(super) held: Option<Option<Reason>>,
 }
 
 /// A task as it stood at `revision`, which it has reached.
@@ -95,7 +98,7 @@ fn progress(task: &Task, last: &Transition, is_latest: bool) -> u32 {
 
 /// Why a queued task waits, and until when.
 fn waiting(task: &Task, view: View) -> (i32, Option<ProtoTimestamp>) {
-    wait(Due::of(task).and_then(|due| due.waiting(view.now, view.parked)))
+    wait(Due::of(task).and_then(|due| due.waiting(view.now, view.held)))
 }
 
 /// A reason for waiting as the wire has it.
@@ -188,6 +191,11 @@ pub(super) fn batch_progress(batch: &Batch) -> v1::BatchProgress {
         usage: Some(usage(&batch.usage)),
         parked: batch.parked.as_ref().map(parked),
         done: batch.is_done(),
+        budget: batch.funds.map(|funds| v1::Budget {
+            limit_nanos: funds.budget,
+            spent_nanos: funds.spent,
+            reserved_nanos: funds.reserved,
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! GetStatus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use tonic::Status;
@@ -8,7 +8,7 @@ use tonic::Status;
 use super::{MAX_REPLY, Service, convert, error, validate};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Status as TaskStatus, Task},
+    model::{BatchId, Status as TaskStatus, Task, wait::Reason},
     proto::v1::{self, GetStatusRequest, GetStatusResponse, TaskFault},
     store::{self, Lookup},
 };
@@ -24,12 +24,12 @@ impl Service {
             Lookup::Found(task) => Some(task.as_ref()),
             _ => None,
         });
-        let parked = self.parked(found).await.map_err(error::from_store)?;
+        let held = self.held_back(found).await.map_err(error::from_store)?;
         let mut room = Room::new(self.store.now(), !request.omit_results);
         let mut reply = GetStatusResponse::default();
         for (id, lookup) in ids.iter().zip(lookups) {
             match lookup {
-                Lookup::Found(task) => reply.tasks.push(room.task(&task, &parked)),
+                Lookup::Found(task) => reply.tasks.push(room.task(&task, &held)),
                 Lookup::Missing => reply.not_found.push(id.to_string()),
                 Lookup::Expired => reply.expired.push(id.to_string()),
                 Lookup::Fault(message) => reply.faults.push(TaskFault {
@@ -41,17 +41,19 @@ impl Service {
         Ok(reply)
     }
 
-    /// Those batches of the waiting tasks that are held back.
-    pub(super) async fn parked(
+    /// Those batches of the waiting tasks that are held back, and why.
+    pub(super) async fn held_back(
         &self,
         tasks: impl Iterator<Item = &Task>,
-    ) -> Result<BTreeSet<BatchId>, store::Error> {
+    ) -> Result<BTreeMap<BatchId, Reason>, store::Error> {
         let waiting = tasks.filter(|task| task.status() == TaskStatus::Queued);
         let batches: BTreeSet<BatchId> = waiting.map(|task| task.batch_id).collect();
         let read = batches.into_iter().map(|id| self.store.batch(id));
         let batches = futures::future::try_join_all(read).await?;
-        let parked = batches.into_iter().flatten().filter(|b| b.parked.is_some());
-        Ok(parked.map(|batch| batch.id).collect())
+        let held = batches.into_iter().flatten();
+        Ok(held
+            .filter_map(|batch| Some((batch.id, batch.held_back()?)))
+            .collect())
     }
 }
 
@@ -72,12 +74,12 @@ impl Room {
     }
 
     /// The task as it now stands, with as much of its result as fits.
-    pub(super) fn task(&mut self, task: &Task, parked: &BTreeSet<BatchId>) -> v1::Task {
+    pub(super) fn task(&mut self, task: &Task, held: &BTreeMap<BatchId, Reason>) -> v1::Task {
         let view = convert::View {
             now: self.now,
             results: self.results,
             compacted: task.is_compacted(self.now),
-            parked: Some(parked.contains(&task.batch_id)),
+            held: Some(held.get(&task.batch_id).copied()),
         };
         let mut told = convert::task_at(task, task.revision(), view);
         fit(&mut told, self.left);

@@ -96,7 +96,7 @@ fn tell_task(id: &str, event: TaskEvent, store: &dyn Store) -> WatchTaskResponse
                 now: store.now(),
                 results: true,
                 compacted,
-                parked: None,
+                held: None,
             };
             let mut told = convert::task_at(&task, revision, view);
             fit(&mut told, MAX_REPLY);
@@ -155,7 +155,7 @@ fn tell_batch(
                         now: store.now(),
                         results,
                         compacted: task.is_compacted(store.now()),
-                        parked: None,
+                        held: None,
                     };
                     let mut told = convert::task_at(&task, entry.revision, view);
                     fit(&mut told, MAX_REPLY);

@@ -36,7 +36,7 @@ pub struct Fault(String);
 /// ```text
 ///  0  u32 epoch        4  u64 revision    12  u8 status     13  u8 progress   14  u8 format   15  u8 priority
 /// 16  u32 attempt     20  u8 sent         21  3 unused      24  i64 due       32  i64 deadline        40  16 bytes batch id
-/// 56  u64 weight
+/// 56  u32 max cost     60  u32 weight
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -60,8 +60,10 @@ pub struct Head {
     pub deadline: Timestamp,
     /// The batch it belongs to.
     pub batch_id: BatchId,
+    /// What one call may cost at most, in millionths of the currency.
+    pub max_cost_micros: u32,
     /// Bytes of the task's input.
-    pub weight: u64,
+    pub weight: u32,
 }
 
 impl Head {
@@ -78,7 +80,8 @@ impl Head {
             due: task.due,
             deadline: task.spec.deadline,
             batch_id: task.batch_id,
-            weight: task.spec.weight(),
+            max_cost_micros: task.spec.max_cost_micros,
+            weight: u32::try_from(task.spec.weight()).unwrap_or(u32::MAX),
         }
     }
 
@@ -96,7 +99,8 @@ impl Head {
         bytes[24..32].copy_from_slice(&self.due.0.to_be_bytes());
         bytes[32..40].copy_from_slice(&self.deadline.0.to_be_bytes());
         bytes[40..56].copy_from_slice(self.batch_id.as_bytes());
-        bytes[56..].copy_from_slice(&self.weight.to_be_bytes());
+        bytes[56..60].copy_from_slice(&self.max_cost_micros.to_be_bytes());
+        bytes[60..].copy_from_slice(&self.weight.to_be_bytes());
         bytes
     }
 
@@ -127,7 +131,8 @@ impl Head {
             due: Timestamp(reader.i64()?),
             deadline: Timestamp(reader.i64()?),
             batch_id: BatchId::from_bytes(reader.array()?),
-            weight: reader.u64()?,
+            max_cost_micros: reader.u32()?,
+            weight: reader.u32()?,
         })
     }
 }

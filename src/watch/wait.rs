@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::hub::{Hub, Place};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Due, Task, TaskId, Waiting},
+    model::{BatchId, Due, Task, TaskId, Waiting, wait::Reason},
     store::Error,
 };
 
@@ -17,8 +17,8 @@ pub(super) struct Wait {
     batch: BatchId,
     /// None unless the task is queued.
     due: Option<Due>,
-    /// Whether the batch is held back; none where that has to be read.
-    parked: Option<bool>,
+    /// Why the batch is held back, if it is; none where that has to be read.
+    held: Option<Option<Reason>>,
     /// None where what its watcher believes is not known: it was told on another stream.
     told: Option<Option<Waiting>>,
     _place: Place<BatchId>,
@@ -30,7 +30,7 @@ impl Wait {
         Wait {
             batch,
             due: None,
-            parked: None,
+            held: None,
             told: None,
             _place: hub.watch_member(batch, &place.slot),
         }
@@ -39,7 +39,7 @@ impl Wait {
     /// The task has been read. Whether its batch is held back may have changed as well.
     pub(super) fn read(&mut self, task: &Task) {
         self.due = Due::of(task);
-        self.parked = None;
+        self.held = None;
     }
 
     /// The watcher is told of the task, which was read before, and with it of its waiting as far as the task itself says.
@@ -50,10 +50,10 @@ impl Wait {
     /// When there may be something to tell without a hint.
     pub(super) fn next_look(&self, now: Timestamp) -> Option<Instant> {
         let due = self.due?;
-        let after = match self.parked {
+        let after = match self.held {
             None => return Some(Instant::now()),
-            Some(true) => return None,
-            Some(false) => due.changes(now)?.since(now),
+            Some(Some(_)) => return None,
+            Some(None) => due.changes(now)?.since(now),
         };
         Some(Instant::now() + after)
     }
@@ -63,10 +63,10 @@ impl Wait {
         let Some(due) = self.due else {
             return Ok(None);
         };
-        if self.parked.is_none() {
-            self.parked = Some(hub.reader.is_parked(self.batch).await?);
+        if self.held.is_none() {
+            self.held = Some(hub.reader.held_back(self.batch).await?);
         }
-        let waiting = due.waiting(hub.store.now(), self.parked);
+        let waiting = due.waiting(hub.store.now(), self.held);
         let before = self.told.replace(waiting);
         Ok((before != Some(waiting)).then_some(waiting))
     }

@@ -151,6 +151,7 @@ mod tests {
             create_time: now,
             caching: None,
             stream: false,
+            max_cost_micros: 0,
         };
         let id = IdRange::new(now, 0, 1, 1).first;
         let mut task = Task::new(id, BatchId::new(now, 0, 1), Arc::new(spec), 1);

@@ -21,7 +21,7 @@ use super::{
     slot::Slot,
 };
 use crate::{
-    chance,
+    chance, journal,
     model::{
         Budget, ErrorCode, Event, Failed, Failure, Outcome, Prices, Recourse, Task, Wait, Work,
         WorkerId, retry,
@@ -72,7 +72,7 @@ impl Runner {
                 });
             }
             Ok(Ok(ended)) => ended,
-            Ok(Err(_panic)) => Err(panicked(&task)),
+            Ok(Err(_panic)) => Err(panicked(&task, sent.load(Ordering::Relaxed))),
         };
         match ended {
             Ok(Some(outcome)) => Event::Succeeded(Box::new(outcome)),
@@ -104,8 +104,9 @@ impl Runner {
 
     /// The answer with what it cost, if its model has a price.
     fn priced(&self, task: &Task, mut outcome: Outcome) -> Outcome {
-        if let Some(price) = self.prices.find(&task.spec.model, &outcome.model) {
+        if let Some((model, price)) = self.prices.named(&task.spec.model, &outcome.model) {
             outcome.usage.cost_nanos = price.of(&outcome.usage);
+            journal::spent(model, outcome.usage.cost_nanos);
         }
         outcome
     }
@@ -211,9 +212,11 @@ fn never(code: ErrorCode, message: &str) -> Failed {
 }
 
 /// The panic's own message is left out: it may hold a piece of the task's input.
-fn panicked(task: &Task) -> Failed {
-    match task.spec.work {
+fn panicked(task: &Task, was_sent: bool) -> Failed {
+    let mut failed = match task.spec.work {
         Work::Function { .. } => never(ErrorCode::FunctionFailed, "the function panicked"),
         _ => never(ErrorCode::UpstreamBadResponse, "handling the call panicked"),
-    }
+    };
+    failed.failure.maybe_billed = was_sent;
+    failed
 }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use tidings::{
-    proto::v1::{ChatCompletion, ChatMessage, TaskSpec, TaskStatus, task_spec::Work},
+    proto::v1::{
+        ChatCompletion, ChatMessage, SubmitBatchRequest, TaskSpec, TaskStatus, task_spec::Work,
+    },
     simulator::{self, AnswerTokens, CallRecord, Latency},
 };
 
 use crate::{
-    built,
     client::{Batch, Told, Watch, channel},
-    extra,
     report::{Finding, Outcome, percent},
     stage::{Bench, Stage},
 };
@@ -24,8 +25,6 @@ const BUDGET: f64 = 0.6;
 
 /// The whole case.
 pub(crate) async fn kept(bench: Bench) -> Outcome {
-    let request = "tidings.v1.SubmitBatchRequest";
-    let field = built::field_like(request, "budget")?;
     let behaviour = simulator::Config {
         latency: Latency::Fixed(Duration::from_millis(200)),
         answer_tokens: Some(AnswerTokens { min: 50, max: 200 }),
@@ -35,8 +34,12 @@ pub(crate) async fn kept(bench: Bench) -> Outcome {
     let channel = channel(&stage.server.endpoint).await?;
     let mut batch = Batch::default();
     let specs = (0..TASKS).map(spec).collect();
+    let budget = SubmitBatchRequest {
+        budget_nanos: Some((BUDGET * 1e9) as u64),
+        ..SubmitBatchRequest::default()
+    };
     batch
-        .add_with(&channel, specs, extra::dollars(&field, BUDGET)?)
+        .add_with(&channel, specs, budget.encode_to_vec())
         .await?;
     let watch = Watch::start(vec![stage.client.clone()], batch.id.clone());
     let parked = |told: &Told| {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    model::{Batch, BatchId, Status, Task, TaskId},
+    model::{Batch, BatchId, Bill, Funds, Status, Task, TaskId},
     store::{Amendment, Capacity, Error, Moved, Note, Renewal, Stats},
 };
 
@@ -102,11 +102,15 @@ impl Machine {
     pub(super) fn record(&mut self, task: Task, from: Option<Status>) -> Result<(), Error> {
         let missing = || Error::Corrupt(format!("the batch of task {} is missing", task.id));
         let status = task.status();
+        let was_sent = self.was_sent(&task, from)?;
         if !self.batches.contains_key(&task.batch_id) {
             self.batch(task.batch_id)?;
         }
         // Whatever the clock says, the batch of a task that moves is not past its retention.
         let record = self.batches.get_mut(&task.batch_id).ok_or_else(missing)?;
+        if let Some(funds) = &mut record.batch.funds {
+            charge(funds, &task, from, was_sent);
+        }
         let position = record.log_end;
         record.log_end += 1;
         record.batch.counts.shift(from, status);
@@ -132,6 +136,15 @@ impl Machine {
         }
         self.overlay.tasks.insert(task.id, task);
         Ok(())
+    }
+
+    /// Whether the call of the attempt that a task's last transition ended had been marked as sent; looked up only
+    /// where it decides what the attempt cost.
+    fn was_sent(&self, task: &Task, from: Option<Status>) -> Result<bool, Error> {
+        let decides = from == Some(Status::Processing)
+            && task.spec.max_cost() > 0
+            && Bill::of(task) == Bill::Unknown;
+        Ok(decides && self.task(task.id)?.is_some_and(|before| before.sent))
     }
 
     /// Makes sure that a batch which may just have become done is removed one day.
@@ -194,13 +207,13 @@ impl Machine {
         };
         let batch = &mut record.batch;
         let changed = match amendment {
-            Amendment::Resume => batch.parked.take().is_some(),
+            Amendment::Resume { budget } => resume(batch, budget),
             Amendment::Close => std::mem::replace(&mut batch.open, false),
         };
         let batch = batch.clone();
         if changed {
             match amendment {
-                Amendment::Resume => self.index.resume(id),
+                Amendment::Resume { .. } => self.index.resume(id),
                 Amendment::Close => self.schedule_removal(id),
             }
             self.overlay.batches.insert(id);
@@ -239,4 +252,30 @@ impl Machine {
         }
         last
     }
+}
+
+/// Takes note of what a task that came from `from` may cost, or of what it has cost.
+fn charge(funds: &mut Funds, task: &Task, from: Option<Status>, was_sent: bool) {
+    let most = task.spec.max_cost();
+    if task.status() == Status::Processing {
+        funds.reserve(most);
+    } else if from == Some(Status::Processing) {
+        funds.settle(most, Bill::of(task).cost(most, was_sent));
+    }
+}
+
+/// Lets a batch go on, with another budget if one is given that can be. Answers whether anything has changed.
+fn resume(batch: &mut Batch, budget: Option<u64>) -> bool {
+    let before = batch.funds.map(|funds| funds.budget);
+    if let Some(budget) = budget
+        && !batch.funds.as_mut().is_some_and(|it| it.change(budget))
+    {
+        return false;
+    }
+    let was_changed = batch.funds.map(|funds| funds.budget) != before;
+    let changed = batch.parked.take().is_some() || was_changed;
+    if let Some(funds) = batch.funds.as_mut().filter(|_| changed) {
+        funds.short = None;
+    }
+    changed
 }

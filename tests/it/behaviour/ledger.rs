@@ -23,6 +23,7 @@ const PRICE: Price = Price {
     input: 2_500_000,
     cached_input: 1_250_000,
     output: 10_000_000,
+    max_output_tokens: None,
 };
 
 async fn priced(kind: Kind, upstream: simulator::Config, model: &str) -> TestServer {

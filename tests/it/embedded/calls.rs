@@ -71,7 +71,10 @@ async fn a_call_that_changes_nothing_writes_nothing() {
     assert_eq!(home.found(task.id).await.progress, 50);
     home.store().overdue(9).await.unwrap();
     home.store().sweep().await.unwrap();
-    home.store().amend(batch, Amendment::Resume).await.unwrap();
+    home.store()
+        .amend(batch, Amendment::Resume { budget: None })
+        .await
+        .unwrap();
     assert_eq!(home.acquire(9).await, []);
     assert_eq!(home.store().commits(), before);
 }

@@ -190,6 +190,7 @@ impl Store for ModelStore {
                 .map(|commit| state.commit(commit, now, &mut comers))
                 .collect();
             state.queue.join(&comers);
+            state.let_go_on();
             Ok(verdicts)
         })
     }

@@ -23,9 +23,11 @@ local function spread(command, key, list, first, last)
   return reply
 end
 
--- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first; a parked one has no turn.
+-- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first. One that is parked or short of budget
+-- has no turn.
 local function join(command, priority, batch)
-  if redis.call('HEXISTS', BATCH .. batch, 'parked') == 0 then redis.call(command, TURNS .. priority, batch) end
+  local held = redis.call('HMGET', BATCH .. batch, 'parked', 'short')
+  if not held[1] and not held[2] then redis.call(command, TURNS .. priority, batch) end
 end
 
 -- A part of an announcement; its layout is that of message.rs.

@@ -26,8 +26,8 @@ pub(super) enum Call {
     },
     /// Task, whether as last acquired, and the event.
     Commit(Vec<(TaskId, bool, Kind)>, Pace),
-    /// Task, whether as last acquired, and its progress.
-    Renew(Vec<(TaskId, bool, u8)>, Duration),
+    /// Task, whether as last acquired, its progress, and whether its call goes out.
+    Renew(Vec<(TaskId, bool, u8, bool)>, Duration),
     /// Task, whether as last acquired, where, and what.
     Extend(Vec<(TaskId, bool, u64, &'static str)>),
     Reap,
@@ -115,13 +115,13 @@ impl Side {
             Call::Commit(steps, pace) => self.prepare_commit(&steps, pace).await,
             Call::Renew(tasks, lease) => {
                 let mut renewals = Vec::new();
-                for (id, is_stale, progress) in tasks {
+                for (id, is_stale, progress, sent) in tasks {
                     if let Some(task) = self.task(id, is_stale).await {
                         renewals.push(Renewal {
                             id,
                             fence: task.fence(),
                             progress,
-                            sent: false,
+                            sent,
                         });
                     }
                 }
@@ -287,7 +287,8 @@ fn event(kind: Kind, task: &Task, pace: Pace, now: Timestamp) -> Event {
             text: "said".into(),
             usage: Usage {
                 output_tokens: 5,
-                cost_nanos: 3,
+                // As much as some may cost, and more than others.
+                cost_nanos: 1_500,
                 ..Usage::default()
             },
             ..Outcome::default()
