@@ -1,5 +1,6 @@
 //! A budget for a batch: never passed, nearly all of it used, and raised when that is wanted.
 
+mod kills;
 mod refusals;
 
 use std::time::Duration;
@@ -117,11 +118,12 @@ async fn raise(client: &mut Client, id: &str, budget: u64) {
 
 /// What the upstream wants for its calls.
 fn billed(server: &TestServer) -> u64 {
-    let cost = |call: CallRecord| {
-        let input = call.input_tokens.min(call.billed_tokens);
-        input * 1_000 + (call.billed_tokens - input) * 4_000
-    };
-    server.upstream.calls().into_iter().map(cost).sum()
+    server.upstream.calls().iter().map(cost).sum()
+}
+
+fn cost(call: &CallRecord) -> u64 {
+    let input = call.input_tokens.min(call.billed_tokens);
+    input * 1_000 + (call.billed_tokens - input) * 4_000
 }
 
 /// The first half of a batch within its budget, the rest once it is raised.
