@@ -47,6 +47,11 @@ impl Funds {
         self.committed().saturating_add(cost) <= self.budget
     }
 
+    /// What was held ready for a call that is not made for now is free again.
+    pub fn give_back(&mut self, reserved: u64) {
+        self.settle(reserved, 0);
+    }
+
     /// Holds ready what a call may cost.
     pub fn reserve(&mut self, cost: u64) {
         self.reserved = self.reserved.saturating_add(cost);

@@ -71,7 +71,7 @@ pub const LAST_TURN: u64 = 16;
 ///     kept until [`Bid::until`] of the bid that made it, or until it is forgotten. Losing one costs a call and nothing
 ///     else: the end of an epoch may take leads back.
 /// 13. **No budget is passed.** What a task's call may cost is held ready in the act that acquires it, if it fits into
-///     what its batch has neither spent nor holds ready; the act that ends the attempt puts the [`Bill`](crate::model::Bill) in its place. A
+///     what its batch has neither spent nor holds ready; the act that ends the attempt puts the [`Bill`](crate::model::Bill) in its place, [`Renewal::aside`] nothing. A
 ///     batch whose next task does not fit takes no turns until something of it has ended that makes
 ///     room, or everything has; then it joins behind the others. If nothing is held ready it is parked instead.
 #[async_trait]
@@ -285,8 +285,11 @@ pub struct Renewal {
     pub fence: Fence,
     /// 0 to 100.
     pub progress: u8,
-    /// From now on the attempt's call may reach the upstream. Stays so until the task moves.
+    /// From now on the attempt's call may reach the upstream. Stays so until the task moves. Of a task that waited aside
+    /// it is refused, as if the lease were lost, when what its call may cost does not fit any more.
     pub sent: bool,
+    /// The task waits for the answer of another one: until its call is marked as sent nothing is held ready for it.
+    pub aside: bool,
 }
 
 /// What is known of an id.

@@ -35,7 +35,7 @@ pub struct Fault(String);
 ///
 /// ```text
 ///  0  u32 epoch        4  u64 revision    12  u8 status     13  u8 progress   14  u8 format   15  u8 priority
-/// 16  u32 attempt     20  u8 sent         21  3 unused      24  i64 due       32  i64 deadline        40  16 bytes batch id
+/// 16  u32 attempt     20  u8 sent         21  u8 aside, 2 unused    24  i64 due       32  i64 deadline        40  16 bytes batch id
 /// 56  u32 max cost     60  u32 weight
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Head {
     pub attempt: u32,
     /// The call of the present attempt may have been sent.
     pub sent: bool,
+    /// Nothing is reserved for a call of the present attempt.
+    pub aside: bool,
     /// While queued: the earliest start.
     pub due: Timestamp,
     /// After this it neither starts nor goes on.
@@ -77,6 +79,7 @@ impl Head {
             priority: task.spec.priority as u8,
             attempt: task.attempt(),
             sent: task.sent,
+            aside: task.aside,
             due: task.due,
             deadline: task.spec.deadline,
             batch_id: task.batch_id,
@@ -96,6 +99,7 @@ impl Head {
         bytes[15] = self.priority;
         bytes[16..20].copy_from_slice(&self.attempt.to_be_bytes());
         bytes[20] = u8::from(self.sent);
+        bytes[21] = u8::from(self.aside);
         bytes[24..32].copy_from_slice(&self.due.0.to_be_bytes());
         bytes[32..40].copy_from_slice(&self.deadline.0.to_be_bytes());
         bytes[40..56].copy_from_slice(self.batch_id.as_bytes());
@@ -118,7 +122,7 @@ impl Head {
         let (epoch, revision) = (reader.u32()?, reader.u64()?);
         let [status, progress, _format, priority] = reader.array()?;
         let attempt = reader.u32()?;
-        let [sent, _, _, _] = reader.array()?;
+        let [sent, aside, _, _] = reader.array()?;
         Ok(Head {
             epoch,
             revision,
@@ -128,6 +132,7 @@ impl Head {
             priority,
             attempt,
             sent: sent != 0,
+            aside: aside != 0,
             due: Timestamp(reader.i64()?),
             deadline: Timestamp(reader.i64()?),
             batch_id: BatchId::from_bytes(reader.array()?),
@@ -283,6 +288,7 @@ impl<'a> Parts<'a> {
             outcome,
             progress: head.progress,
             sent: head.sent,
+            aside: head.aside,
         })
     }
 }

@@ -39,6 +39,7 @@ impl Entry {
             progress: self.progress.load(Ordering::Relaxed),
             // Once marked, a task stays so.
             sent: false,
+            aside: false,
         }
     }
 }
@@ -99,6 +100,16 @@ impl Held {
         Some(Renewal {
             sent: true,
             ..entry.renewal(id)
+        })
+    }
+
+    /// What says that a held task waits aside; none when it is not held under this fence any more.
+    pub(super) fn aside(&self, id: TaskId, fence: Fence) -> Option<Renewal> {
+        let renewal = self.mark(id, fence)?;
+        Some(Renewal {
+            sent: false,
+            aside: true,
+            ..renewal
         })
     }
 

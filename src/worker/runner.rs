@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     appetite::Waiting,
@@ -97,8 +98,16 @@ impl Runner {
             Asked::GiveBack => return Ok(None),
             Asked::Call(call) => call,
         };
-        let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent);
-        let priced = attempt.await.map(|outcome| self.priced(&task, outcome));
+        // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
+        let denied = CancellationToken::new();
+        let may_not = slot.was_aside().then(|| denied.clone());
+        let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent, may_not);
+        let ended = tokio::select! {
+            biased;
+            () = denied.cancelled() => return Ok(None),
+            ended = attempt => ended,
+        };
+        let priced = ended.map(|outcome| self.priced(&task, outcome));
         call.end(priced).map(Some)
     }
 
@@ -111,13 +120,15 @@ impl Runner {
         outcome
     }
 
-    /// A call of the task's own, which begins when `waiting` is dropped.
+    /// A call of the task's own, which begins when `waiting` is dropped. Of a task that had stepped aside `may_not` is
+    /// cancelled when it cannot be paid for.
     async fn attempt(
         &self,
         task: Arc<Task>,
         progress: Progress,
         waiting: Option<Waiting>,
         sent: &AtomicBool,
+        may_not: Option<CancellationToken>,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
         let (path, body) = match &spec.work {
@@ -143,7 +154,10 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(&task)),
         };
         let mark = async {
-            self.marker.mark(&task).await;
+            if !self.marker.mark(&task, may_not.is_some()).await {
+                may_not.iter().for_each(CancellationToken::cancel);
+                return std::future::pending().await;
+            }
             drop(waiting);
             sent.store(true, Ordering::Relaxed);
         };

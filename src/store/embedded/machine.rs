@@ -102,14 +102,14 @@ impl Machine {
     pub(super) fn record(&mut self, task: Task, from: Option<Status>) -> Result<(), Error> {
         let missing = || Error::Corrupt(format!("the batch of task {} is missing", task.id));
         let status = task.status();
-        let was_sent = self.was_sent(&task, from)?;
+        let ended = self.ended(&task, from)?;
         if !self.batches.contains_key(&task.batch_id) {
             self.batch(task.batch_id)?;
         }
         // Whatever the clock says, the batch of a task that moves is not past its retention.
         let record = self.batches.get_mut(&task.batch_id).ok_or_else(missing)?;
         if let Some(funds) = &mut record.batch.funds {
-            charge(funds, &task, from, was_sent);
+            charge(funds, &task, from, ended);
         }
         let position = record.log_end;
         record.log_end += 1;
@@ -138,13 +138,16 @@ impl Machine {
         Ok(())
     }
 
-    /// Whether the call of the attempt that a task's last transition ended had been marked as sent; looked up only
-    /// where it decides what the attempt cost.
-    fn was_sent(&self, task: &Task, from: Option<Status>) -> Result<bool, Error> {
-        let decides = from == Some(Status::Processing)
-            && task.spec.max_cost() > 0
-            && Bill::of(task) == Bill::Unknown;
-        Ok(decides && self.task(task.id)?.is_some_and(|before| before.sent))
+    /// How the attempt stood that a task's last transition ended; looked up only where it is about money.
+    fn ended(&self, task: &Task, from: Option<Status>) -> Result<Ended, Error> {
+        if from != Some(Status::Processing) || task.spec.max_cost() == 0 {
+            return Ok(Ended::default());
+        }
+        let before = self.task(task.id)?;
+        Ok(before.map_or_else(Ended::default, |before| Ended {
+            was_sent: before.sent,
+            was_aside: before.aside,
+        }))
     }
 
     /// Makes sure that a batch which may just have become done is removed one day.
@@ -177,6 +180,9 @@ impl Machine {
         let Some(live) = held else {
             return Ok(false);
         };
+        if (renewal.sent || renewal.aside) && !self.mark(renewal)? {
+            return Ok(false);
+        }
         self.index.hold(renewal.id, live.fence, until);
         let noted = (renewal.fence.revision, renewal.progress.min(100));
         let before = self.progress.write().insert(renewal.id, noted);
@@ -186,12 +192,37 @@ impl Machine {
                 progress: noted.1,
             });
         }
-        if renewal.sent {
-            let mut task = self.stored(renewal.id)?;
-            if !task.sent {
-                task.sent = true;
-                self.overlay.tasks.insert(task.id, task);
+        Ok(true)
+    }
+
+    /// Writes down that a call may be sent, or that its task waits aside. False when the call does not fit into the
+    /// budget any more.
+    fn mark(&mut self, renewal: &Renewal) -> Result<bool, Error> {
+        let mut task = self.stored(renewal.id)?;
+        let (id, cost) = (task.batch_id, task.spec.max_cost());
+        let record = if cost > 0 { self.batch(id)? } else { None };
+        let before = (task.sent, task.aside);
+        match record.and_then(|record| record.batch.funds.as_mut()) {
+            Some(funds) if renewal.sent && task.aside => {
+                if !funds.has_room(cost) {
+                    return Ok(false);
+                }
+                funds.reserve(cost);
+                task.aside = false;
             }
+            Some(funds) if !renewal.sent && !task.sent && !task.aside => {
+                funds.give_back(cost);
+                task.aside = true;
+            }
+            _ => {}
+        }
+        task.sent |= renewal.sent;
+        if before.1 != task.aside {
+            self.overlay.batches.insert(id);
+            self.let_go_on(id);
+        }
+        if before != (task.sent, task.aside) {
+            self.overlay.tasks.insert(task.id, task);
         }
         Ok(true)
     }
@@ -254,13 +285,21 @@ impl Machine {
     }
 }
 
+/// How an attempt stood when it ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ended {
+    was_sent: bool,
+    was_aside: bool,
+}
+
 /// Takes note of what a task that came from `from` may cost, or of what it has cost.
-fn charge(funds: &mut Funds, task: &Task, from: Option<Status>, was_sent: bool) {
+fn charge(funds: &mut Funds, task: &Task, from: Option<Status>, ended: Ended) {
     let most = task.spec.max_cost();
     if task.status() == Status::Processing {
         funds.reserve(most);
     } else if from == Some(Status::Processing) {
-        funds.settle(most, Bill::of(task).cost(most, was_sent));
+        let reserved = if ended.was_aside { 0 } else { most };
+        funds.settle(reserved, Bill::of(task).cost(most, ended.was_sent));
     }
 }
 

@@ -205,6 +205,8 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("STATUS_AT", 12),
         ("PROGRESS_AT", 13),
         ("SENT_AT", 20),
+        ("ASIDE_AT", 21),
+        ("COST_AT", 56),
         ("PRIORITY_AT", 15),
         ("DUE_AT", 24),
         ("DEADLINE_AT", 32),

@@ -8,21 +8,24 @@ use std::time::Duration;
 use tidings::{
     model::Price,
     proto::v1::{
-        Batch, Budget, CacheMode, ChatCompletion, ChatMessage, GetBatchRequest, ListTasksRequest,
-        ParkReason, ResumeBatchRequest, SubmitBatchRequest, TaskOptions, TaskSpec, TaskStatus,
-        WaitReason, WatchTaskRequest, task_spec::Work, watch_task_response::Event,
+        Batch, Budget, CacheMode, CancelTasksRequest, ChatCompletion, ChatMessage, GetBatchRequest,
+        ListTasksRequest, ParkReason, ResumeBatchRequest, SubmitBatchRequest, TaskOptions,
+        TaskSpec, TaskStatus, WaitReason, WatchTaskRequest, task_spec::Work,
+        watch_task_response::Event,
     },
     simulator::{self, AnswerTokens, CallRecord, Fault, Faults, Latency},
 };
 
 use crate::support::server::{
-    Client, Kind, TestServer, assert_lawful, on_each_store, soon, status_of, watch_batch,
+    Client, Kind, TestServer, assert_lawful, on_each_store, soon, status, status_of, watch_batch,
 };
 
 on_each_store! {
     a_batch_spends_nearly_all_of_its_budget_and_never_more,
     an_answer_that_was_lost_counts_as_the_most_that_it_may_have_cost,
     equal_tasks_cost_their_batch_one_answer,
+    tasks_that_wait_for_an_equal_one_leave_the_money_to_others,
+    a_task_that_waited_for_an_equal_one_is_not_sent_on_money_that_is_gone,
     a_task_that_waits_for_money_says_so_and_goes_on_when_there_is_more,
 }
 
@@ -207,17 +210,7 @@ async fn an_answer_that_was_lost_counts_as_the_most_that_it_may_have_cost(kind: 
 
 async fn equal_tasks_cost_their_batch_one_answer(kind: Kind) {
     let mut server = priced(kind, talking(Faults::default())).await;
-    let tasks = (0..100).map(|_| chat("the same"));
-    let request = SubmitBatchRequest {
-        options: Some(TaskOptions {
-            cache: CacheMode::Enabled as i32,
-            ..TaskOptions::default()
-        }),
-        // Of two calls one fits beside another that has ended.
-        ..request(tasks.collect(), 2_500_000)
-    };
-    let reply = server.client.submit_batch(request).await.unwrap();
-    let id = reply.into_inner().batch_id;
+    let (id, _) = submit_equal(&mut server.client, 100, 0).await;
     let told = watch_batch(&mut server.client, &id).await;
     assert_lawful(&told);
     let completed = |task: &&_| status_of(task) == TaskStatus::Completed;
@@ -228,6 +221,83 @@ async fn equal_tasks_cost_their_batch_one_answer(kind: Kind) {
         (money.spent_nanos, money.reserved_nanos),
         (billed(&server), 0)
     );
+    server.stop().await;
+}
+
+/// A batch of equal tasks, then of others. No more than two can be paid for at once.
+async fn submit_equal(client: &mut Client, count: usize, others: usize) -> (String, Vec<String>) {
+    let equal = (0..count).map(|_| chat("the same"));
+    let tasks = equal.chain((0..others).map(|number| chat(format!("number {number}"))));
+    let request = SubmitBatchRequest {
+        options: Some(TaskOptions {
+            cache: CacheMode::Enabled as i32,
+            ..TaskOptions::default()
+        }),
+        ..request(tasks.collect(), 2_500_000)
+    };
+    let reply = client.submit_batch(request).await.unwrap().into_inner();
+    (reply.batch_id, reply.task_ids)
+}
+
+async fn tasks_that_wait_for_an_equal_one_leave_the_money_to_others(kind: Kind) {
+    let mut server = priced(kind, talking(Faults::in_order([Fault::Stall]))).await;
+    let (id, tasks) = submit_equal(&mut server.client, 50, 0).await;
+    soon("all others wait for one call", async || {
+        let progress = batch(&mut server.client.clone(), &id).await.progress;
+        let progress = progress.unwrap();
+        let reserved = progress.budget.unwrap().reserved_nanos;
+        progress.processing == 50 && (1..1_250_000).contains(&reserved)
+    })
+    .await;
+    // The call is that of one of the two that fitted at first.
+    cancel(&mut server.client, &tasks[..2]).await;
+    let told = watch_batch(&mut server.client, &id).await;
+    assert_lawful(&told);
+    let completed = |task: &&_| status_of(task) == TaskStatus::Completed;
+    assert_eq!(told.iter().filter(completed).count(), 48);
+    soon("both calls have ended", async || {
+        server.upstream.calls().len() == 2
+    })
+    .await;
+    let money = budget(&mut server.client, &id).await;
+    assert_eq!(money.reserved_nanos, 0);
+    let billed = billed(&server);
+    assert!(billed <= money.spent_nanos && money.spent_nanos <= money.limit_nanos);
+    server.stop().await;
+}
+
+async fn cancel(client: &mut Client, tasks: &[String]) {
+    let request = CancelTasksRequest {
+        task_ids: tasks.to_vec(),
+        ..CancelTasksRequest::default()
+    };
+    client.cancel_tasks(request).await.unwrap();
+}
+
+async fn a_task_that_waited_for_an_equal_one_is_not_sent_on_money_that_is_gone(kind: Kind) {
+    let mut server = priced(kind, talking(Faults::in_order([Fault::Stall]))).await;
+    let (id, tasks) = submit_equal(&mut server.client, 3, 6).await;
+    // One of the others is answered on the money of those that wait; then too little is left for the next.
+    soon("one is answered and three are in hand", async || {
+        let progress = batch(&mut server.client.clone(), &id).await.progress;
+        let progress = progress.unwrap();
+        (progress.completed, progress.processing) == (1, 3)
+    })
+    .await;
+    cancel(&mut server.client, &tasks[..2]).await;
+    until_parked(&mut server.client, &id).await;
+    soon("both calls have ended", async || {
+        server.upstream.open_calls() == 0
+    })
+    .await;
+    assert_eq!(server.upstream.calls().len(), 2);
+    let third = status(&mut server.client, &tasks[2]).await;
+    assert_eq!(status_of(&third), TaskStatus::Queued);
+    assert!(third.attempts.iter().all(|attempt| attempt.error.is_none()));
+    raise(&mut server.client, &id, 100_000_000).await;
+    let told = watch_batch(&mut server.client, &id).await;
+    assert_lawful(&told);
+    assert_eq!(server.upstream.calls().len(), 8);
     server.stop().await;
 }
 

@@ -54,13 +54,19 @@ fn in_doubt() -> Failure {
 }
 
 async fn mark(h: &Harness, task: &Task) {
+    assert!(renew(h, task, true, LONG).await);
+}
+
+/// Marks a call as sent, or says that it is not made for now.
+async fn renew(h: &Harness, task: &Task, sent: bool, lease: Duration) -> bool {
     let renewal = Renewal {
         id: task.id,
         fence: task.fence(),
         progress: 0,
-        sent: true,
+        sent,
+        aside: !sent,
     };
-    assert_eq!(h.store.renew(&[renewal], LONG).await.unwrap(), [true]);
+    h.store.renew(&[renewal], lease).await.unwrap()[0]
 }
 
 async fn funds(h: &Harness, batch: BatchId) -> Funds {
@@ -173,7 +179,7 @@ pub(super) async fn however_an_attempt_ends_it_is_settled_once(h: Harness) {
 pub(super) async fn a_late_worker_settles_nothing(h: Harness) {
     let placed = place(&h, 1, 3 * MOST).await;
     let task = h.take_for(1, SHORT).await.remove(0);
-    mark_for(&h, &task, SHORT).await;
+    assert!(renew(&h, &task, true, SHORT).await);
     h.advance(SHORT).await;
     assert_eq!(h.reap().await.len(), 1);
     assert_eq!(money(&h, &placed).await, (MOST, 0));
@@ -184,16 +190,6 @@ pub(super) async fn a_late_worker_settles_nothing(h: Harness) {
     assert_eq!(money(&h, &placed).await, (MOST, MOST));
     h.must(&again, answered(5)).await;
     assert_eq!(money(&h, &placed).await, (MOST + 5, 0));
-}
-
-async fn mark_for(h: &Harness, task: &Task, lease: Duration) {
-    let renewal = Renewal {
-        id: task.id,
-        fence: task.fence(),
-        progress: 0,
-        sent: true,
-    };
-    assert_eq!(h.store.renew(&[renewal], lease).await.unwrap(), [true]);
 }
 
 pub(super) async fn a_batch_that_can_pay_for_nothing_more_is_parked_until_it_may_spend_more(
@@ -373,4 +369,55 @@ pub(super) async fn a_reopened_store_knows_what_is_spent_and_reserved(h: Harness
         assert_eq!(h.take(5).await.len(), 1);
     }
     assert!(after.committed() <= after.budget);
+}
+
+pub(super) async fn a_task_that_waits_aside_reserves_nothing_until_its_call_goes_out(h: Harness) {
+    let placed = place(&h, 6, 2 * MOST).await;
+    let taken = h.take(6).await;
+    assert_eq!(ids(&taken), placed.ids[..2]);
+    // Once, however often it is said.
+    for _ in 0..2 {
+        assert!(renew(&h, &taken[0], false, LONG).await);
+        assert_eq!(money(&h, &placed).await, (0, MOST));
+    }
+    let third = h.take(6).await;
+    assert_eq!(ids(&third), placed.ids[2..3]);
+    let (aside, others) = (&taken[0], [&taken[1], &third[0]]);
+    assert!(!renew(&h, aside, true, LONG).await, "others have its money");
+    assert!(!h.task(aside.id).await.sent);
+    h.must(others[0], answered(MOST / 4)).await;
+    assert_eq!(h.take(6).await.len(), 0);
+    h.must(others[1], answered(MOST / 4)).await;
+    let fourth = h.take(1).await.remove(0);
+    h.must(&fourth, Event::CancelRequested).await;
+    for _ in 0..2 {
+        assert!(renew(&h, aside, true, LONG).await);
+        assert_eq!(money(&h, &placed).await, (MOST / 2, MOST));
+    }
+    // What is sent cannot be put aside any more.
+    assert!(renew(&h, aside, false, LONG).await);
+    assert_eq!(money(&h, &placed).await, (MOST / 2, MOST));
+    h.must(aside, answered(1)).await;
+    assert_eq!(money(&h, &placed).await, (MOST / 2 + 1, 0));
+}
+
+pub(super) async fn a_task_that_ends_aside_leaves_the_reservations_of_others_alone(h: Harness) {
+    let placed = place(&h, 4, 4 * MOST).await;
+    let taken = h.take(4).await;
+    for task in &taken[..3] {
+        assert!(renew(&h, task, false, LONG).await);
+    }
+    assert_eq!(money(&h, &placed).await, (0, MOST));
+    let cached = Outcome {
+        cached: Some(Cached::Coalesced),
+        ..Outcome::default()
+    };
+    h.must(&taken[0], Event::Succeeded(Box::new(cached))).await;
+    h.must(&taken[1], Event::Released).await;
+    h.must(&taken[2], Event::LeaseExpired(failure("lost")))
+        .await;
+    assert_eq!(money(&h, &placed).await, (0, MOST));
+    // The next attempt reserves anew.
+    assert_eq!(h.take(4).await.len(), 2);
+    assert_eq!(money(&h, &placed).await, (0, 3 * MOST));
 }

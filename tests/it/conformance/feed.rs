@@ -98,6 +98,7 @@ pub(super) async fn progress_is_announced(h: Harness) {
         fence: task.fence(),
         progress: 40,
         sent: false,
+        aside: false,
     };
     h.store.renew(&[renewal], LONG).await.unwrap();
     let notes = hear(&mut changes, |change| match change {

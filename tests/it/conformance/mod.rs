@@ -147,6 +147,8 @@ cases! {
             a_task_that_cannot_be_paid_for_can_be_cancelled_and_others_go_on,
             workers_that_acquire_at_once_never_pass_a_budget,
             a_reopened_store_knows_what_is_spent_and_reserved,
+            a_task_that_waits_aside_reserves_nothing_until_its_call_goes_out,
+            a_task_that_ends_aside_leaves_the_reservations_of_others_alone,
         }
         batch {
             counts_follow_every_transition,

@@ -55,13 +55,14 @@ local function park(batch, why)
 end
 
 -- What was held ready for an attempt that has ended, and what is spent instead.
-local function bill(sums, move, at, was_sent)
+local function bill(sums, move, at, before)
   local most, is_known, cost = struct.unpack('>I8BI8', move, at)
-  if is_known == 0 then cost = was_sent and most or 0 end
+  if is_known == 0 then cost = string.byte(before, SENT_AT + 1) == 1 and most or 0 end
+  if string.byte(before, ASIDE_AT + 1) == 1 then most = 0 end
   sums.reserved, sums.spent = sums.reserved + most, sums.spent + cost
 end
 
-local function write(id, key, record, batch, move, was_sent)
+local function write(id, key, record, batch, move, before)
   local from, to, where, priority, tail, due, deadline, expire, ended, input, output, cached, reasoning,
     cost, weight, until_expired, until_forgotten, bill_at =
     struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8I8ss', move, MOVE_AT)
@@ -85,7 +86,7 @@ local function write(id, key, record, batch, move, was_sent)
     undelayed[#undelayed + 1] = id
   else
     unleased[#unleased + 1] = id
-    bill(sums, move, bill_at, was_sent)
+    bill(sums, move, bill_at, before)
   end
   sums[from], sums[to] = sums[from] - 1, sums[to] + 1
   sums.log[#sums.log + 1] = id .. tail .. '\0\0\0'
@@ -97,7 +98,7 @@ local function try(id, move, record, why)
   local streamed = guard >= STREAMED
   if streamed then guard = guard - STREAMED end
   local key = TASK .. id
-  local stored = redis.call('GETRANGE', key, '0', SENT_AT)
+  local stored = redis.call('GETRANGE', key, '0', ASIDE_AT)
   if not fits(fence, stored) then
     -- The same commit again, after a reply that was lost.
     return string.sub(stored, 1, FENCE_LEN) == string.sub(record, 1, FENCE_LEN) and redis.call('GET', key) == record
@@ -106,7 +107,7 @@ local function try(id, move, record, why)
     local lease = redis.call('ZSCORE', TIMER, id)
     if lease and tonumber(lease) > now then return false end
   end
-  write(id, key, record, batch, move, string.byte(stored, SENT_AT + 1) == 1)
+  write(id, key, record, batch, move, stored)
   if streamed then redis.call('UNLINK', OUTPUT .. id) end
   park(batch, why)
   return true
@@ -132,22 +133,12 @@ local function queue(list)
   return length == #heads + #tails and list.first
 end
 
--- Puts what attempts have cost in the place of what was held ready for them. Answers whether their batch, which was short of
--- budget, may go on.
-local function pay(key, sums, budget, spent, reserved, short)
+-- Puts what attempts have cost in the place of what was held ready for them.
+local function pay(id, sums, budget, spent, reserved, short)
   spent = math.min((spent or 0) + sums.spent, MAX_BUDGET)
   reserved = math.max((reserved or 0) - sums.reserved, 0)
-  redis.call('HSET', key, 'spent', spent, 'reserved', reserved)
-  return short and (reserved == 0 or spent + reserved + short <= tonumber(budget))
-end
-
--- Has a batch that may go on take turns behind the others.
-local function let_go_on(id)
-  redis.call('HDEL', BATCH .. id, 'short')
-  amended[#amended + 1] = id
-  for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
-    if redis.call('EXISTS', READY .. priority .. id) == 1 then join('RPUSH', priority, id) end
-  end
+  redis.call('HSET', BATCH .. id, 'spent', spent, 'reserved', reserved)
+  let_go_on(id, budget, spent, reserved, short, amended)
 end
 
 local function settle(id, sums)
@@ -161,7 +152,7 @@ local function settle(id, sums)
     'ui', now_is[6], 'uo', now_is[7], 'uc', now_is[8], 'ur', now_is[9], 'um', now_is[10], 'end', now_is[11],
     'keep', now_is[12])
   redis.call('APPEND', LOG .. id, table.concat(sums.log))
-  if now_is[14] and pay(key, sums, unpack(now_is, 14, 17)) then let_go_on(id) end
+  if now_is[14] then pay(id, sums, unpack(now_is, 14, 17)) end
   if now_is[13] == '0' and now_is[1] + now_is[2] == 0 then retire(id, now_is[12]) end
 end
 

@@ -30,6 +30,16 @@ local function join(command, priority, batch)
   if not held[1] and not held[2] then redis.call(command, TURNS .. priority, batch) end
 end
 
+-- Has a batch that was short of budget take turns behind the others, if there may be room now.
+local function let_go_on(id, budget, spent, reserved, short, amended)
+  if not short or (reserved > 0 and spent + reserved + short > tonumber(budget)) then return end
+  redis.call('HDEL', BATCH .. id, 'short')
+  amended[#amended + 1] = id
+  for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
+    if redis.call('EXISTS', READY .. priority .. id) == 1 then join('RPUSH', priority, id) end
+  end
+end
+
 -- A part of an announcement; its layout is that of message.rs.
 local function section(kind, count, entries)
   return struct.pack('>BI4', kind, count) .. entries

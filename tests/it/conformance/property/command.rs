@@ -35,8 +35,8 @@ pub(super) enum Command {
     },
     Commit(Vec<Step>),
     Renew {
-        /// Tasks, whether as they were when last acquired, how far, and whether their calls go out.
-        tasks: Vec<(Index, bool, u8, bool)>,
+        /// Tasks, whether as they were when last acquired, how far, and what of their calls.
+        tasks: Vec<(Index, bool, u8, Mark)>,
         lease: Span,
     },
     /// Tasks, whether as they were when last acquired, after how many bytes, and what.
@@ -58,6 +58,14 @@ pub(super) enum Command {
     Leap,
     Sweep,
     Repeat,
+}
+
+/// What a renewal says of a task's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Nothing,
+    Sent,
+    Aside,
 }
 
 /// Whose place a bid may take.
@@ -226,6 +234,10 @@ fn cost() -> impl Strategy<Value = u32> {
     select(&[0, 1, 2, 5][..])
 }
 
+fn mark() -> impl Strategy<Value = Mark> {
+    select(&[Mark::Nothing, Mark::Sent, Mark::Aside][..])
+}
+
 fn amendment() -> impl Strategy<Value = Amendment> {
     prop_oneof![
         2 => Just(Amendment::Resume { budget: None }),
@@ -243,7 +255,7 @@ pub(super) fn any() -> impl Strategy<Value = Command> {
             .prop_map(|(batch, is_retry, draft)| Command::Append { batch, is_retry, draft }),
         8 => (0_usize..40, lease()).prop_map(|(max, lease)| Command::Acquire { max, lease }),
         8 => vec(step(), 1..6).prop_map(Command::Commit),
-        3 => (vec((index(), proptest::bool::weighted(0.2), 0_u8..=100, any_of::<bool>()), 1..4), lease())
+        3 => (vec((index(), proptest::bool::weighted(0.2), 0_u8..=100, mark()), 1..4), lease())
             .prop_map(|(tasks, lease)| Command::Renew { tasks, lease }),
         4 => vec((index(), proptest::bool::weighted(0.2), 0_u8..8, select(&["", "a", "bc", "def"][..])), 1..8)
             .prop_map(Command::Extend),
@@ -316,8 +328,8 @@ impl World {
             Command::Renew { tasks, lease } => Call::Renew(
                 tasks
                     .iter()
-                    .map(|(task, is_stale, progress, sent)| {
-                        (*task.get(&self.tasks), *is_stale, *progress, *sent)
+                    .map(|(task, is_stale, progress, mark)| {
+                        (*task.get(&self.tasks), *is_stale, *progress, *mark)
                     })
                     .collect(),
                 self.pace.of(*lease),

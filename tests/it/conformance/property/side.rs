@@ -14,7 +14,7 @@ use tidings::{
     },
 };
 
-use super::command::{Kind, Pace, due};
+use super::command::{Kind, Mark, Pace, due};
 
 /// A call that means the same on both stores.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ pub(super) enum Call {
     },
     /// Task, whether as last acquired, and the event.
     Commit(Vec<(TaskId, bool, Kind)>, Pace),
-    /// Task, whether as last acquired, its progress, and whether its call goes out.
-    Renew(Vec<(TaskId, bool, u8, bool)>, Duration),
+    /// Task, whether as last acquired, its progress, and what of its call.
+    Renew(Vec<(TaskId, bool, u8, Mark)>, Duration),
     /// Task, whether as last acquired, where, and what.
     Extend(Vec<(TaskId, bool, u64, &'static str)>),
     Reap,
@@ -115,13 +115,14 @@ impl Side {
             Call::Commit(steps, pace) => self.prepare_commit(&steps, pace).await,
             Call::Renew(tasks, lease) => {
                 let mut renewals = Vec::new();
-                for (id, is_stale, progress, sent) in tasks {
+                for (id, is_stale, progress, mark) in tasks {
                     if let Some(task) = self.task(id, is_stale).await {
                         renewals.push(Renewal {
                             id,
                             fence: task.fence(),
                             progress,
-                            sent,
+                            sent: mark == Mark::Sent,
+                            aside: mark == Mark::Aside,
                         });
                     }
                 }

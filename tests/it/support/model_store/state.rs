@@ -187,7 +187,11 @@ impl State {
             revision: task.revision(),
             status: task.status(),
         };
-        let was_sent = self.tasks.get(&task.id).is_some_and(|it| it.task.sent);
+        let before = self
+            .tasks
+            .get(&task.id)
+            .map(|it| (it.task.sent, it.task.aside));
+        let (was_sent, was_aside) = before.unwrap_or_default();
         let group = self.group(task.batch_id);
         group.batch.counts.shift(from, moved.status);
         if let Some(funds) = &mut group.batch.funds {
@@ -195,7 +199,8 @@ impl State {
             match (from, moved.status) {
                 (_, Status::Processing) => funds.reserve(most),
                 (Some(Status::Processing), _) => {
-                    funds.settle(most, Bill::of(&task).cost(most, was_sent));
+                    let reserved = if was_aside { 0 } else { most };
+                    funds.settle(reserved, Bill::of(&task).cost(most, was_sent));
                 }
                 _ => {}
             }
@@ -338,6 +343,24 @@ impl State {
         let task = &mut kept.task;
         if !renewal.fence.holds(task.fence()) || task.status() != Status::Processing {
             return false;
+        }
+        let cost = task.spec.max_cost();
+        let batch = self
+            .batches
+            .get_mut(&task.batch_id)
+            .expect("a task has a batch");
+        if let Some(funds) = batch.batch.funds.as_mut().filter(|_| cost > 0) {
+            if renewal.sent && task.aside {
+                if !funds.has_room(cost) {
+                    return false;
+                }
+                funds.reserve(cost);
+                task.aside = false;
+            } else if renewal.aside && !renewal.sent && !task.sent && !task.aside {
+                funds.give_back(cost);
+                task.aside = true;
+                self.touched.push(task.batch_id);
+            }
         }
         kept.lease_end = lease_end;
         task.sent |= renewal.sent;
