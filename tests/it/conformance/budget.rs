@@ -221,7 +221,7 @@ pub(super) async fn a_budget_is_never_set_below_what_is_spent_and_reserved(h: Ha
     let taken = h.take(4).await;
     h.must(&taken[0], answered(MOST)).await;
     let before = h.batch(placed.batch).await;
-    for budget in [0, MOST, 2 * MOST] {
+    for budget in [0, MOST, 2 * MOST - 1, 2 * MOST] {
         assert_eq!(raise(&h, &placed, budget).await, before);
     }
     let raised = raise(&h, &placed, 2 * MOST + 1).await;
@@ -294,6 +294,49 @@ pub(super) async fn a_batch_short_of_budget_takes_turns_at_no_priority(h: Harnes
     let rest = h.take_ids(10).await;
     assert_eq!(rest.len(), 6);
     assert_eq!(rest[0], placed.ids[3]);
+}
+
+pub(super) async fn a_batch_short_of_budget_waits_with_what_would_fit_as_well(h: Harness) {
+    let mut specs = costing(&h, 2);
+    specs[1].max_cost_micros *= 2;
+    let placed = h.place(with_budget(&h, specs, 2 * MOST + 1_000)).await;
+    let first = h.take(3).await;
+    assert_eq!(ids(&first), placed.ids[..1]);
+    let small = Spec {
+        priority: Priority::High,
+        max_cost_micros: 1,
+        ..h.spec("small")
+    };
+    let small = h.submission_to(placed.batch, Append::Retry, vec![small]);
+    let small = h.place(small).await;
+    assert!(h.take(3).await.is_empty());
+    h.must(&first[0], Event::Failed(failure("no"))).await;
+    assert_eq!(h.take_ids(3).await, [small.ids[0], placed.ids[1]]);
+}
+
+pub(super) async fn a_batch_short_of_budget_has_one_turn_at_each_priority_again(h: Harness) {
+    let mut specs = costing(&h, 22);
+    specs[..2]
+        .iter_mut()
+        .for_each(|it| it.priority = Priority::High);
+    for spec in &mut specs[2..] {
+        (spec.priority, spec.max_cost_micros) = (Priority::Low, 1);
+    }
+    let short = h.place(with_budget(&h, specs, MOST + 500)).await;
+    let normal = h.submit(h.specs(5)).await;
+    let taken = h.take(2).await;
+    assert_eq!(ids(&taken), [short.ids[0], normal.ids[0]]);
+    h.must(&taken[0], Event::Failed(failure("no"))).await;
+    let low = h.specs(20).into_iter().map(|spec| Spec {
+        priority: Priority::Low,
+        ..spec
+    });
+    let low = h.submit(low.collect()).await;
+    raise(&h, &short, 100 * MOST).await;
+    let urgent = [&short.ids[1..2], &normal.ids[1..]].concat();
+    assert_eq!(h.take_ids(5).await, urgent);
+    let turns = [short.ids[2], low.ids[0], short.ids[3], low.ids[1]];
+    assert_eq!(h.take_ids(4).await, turns);
 }
 
 pub(super) async fn a_task_that_cannot_be_paid_for_can_be_cancelled_and_others_go_on(h: Harness) {

@@ -144,6 +144,8 @@ cases! {
             a_budget_is_never_set_below_what_is_spent_and_reserved,
             a_batch_short_of_budget_leaves_the_turns_and_joins_again_as_the_last,
             a_batch_short_of_budget_takes_turns_at_no_priority,
+            a_batch_short_of_budget_waits_with_what_would_fit_as_well,
+            a_batch_short_of_budget_has_one_turn_at_each_priority_again,
             a_task_that_cannot_be_paid_for_can_be_cancelled_and_others_go_on,
             workers_that_acquire_at_once_never_pass_a_budget,
             a_reopened_store_knows_what_is_spent_and_reserved,
