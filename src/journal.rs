@@ -28,6 +28,12 @@ pub fn fenced(task: &Task) {
     tracing::info!(task = %task.id, "late outcome dropped: the task had moved on");
 }
 
+/// An answer of a model with a price has cost so much, in billionths of the currency. The prices bound how many models
+/// there are.
+pub fn spent(model: &str, nanos: u64) {
+    counter!("tidings_cost_nanos_total", "model" => model.to_owned()).increment(nanos);
+}
+
 /// A batch was parked: nothing of it runs until somebody mends the cause.
 pub fn parked(batch: BatchId, parked: &Parked) {
     // The reason alone: the message repeats words of the upstream.

@@ -247,6 +247,7 @@ fn service_config(config: &Config) -> service::Config {
         limits: config.limits,
         capacity: config.capacity,
         model: config.model.clone(),
+        prices: config.prices.clone(),
         status_retention: config.status_retention,
         result_retention: config.result_retention,
     }

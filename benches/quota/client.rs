@@ -17,10 +17,7 @@ use tidings::{
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::transport::Channel;
 
-use super::{
-    extra::{self, Extended},
-    report::Stop,
-};
+use super::report::Stop;
 
 /// A connection to a server.
 pub(crate) type Client = TaskServiceClient<Channel>;
@@ -31,14 +28,9 @@ const BYTES_PER_CALL: usize = 3 << 20;
 
 /// Connects.
 pub(crate) async fn connect(endpoint: &str) -> Result<Client, Stop> {
-    let client = TaskServiceClient::new(channel(endpoint).await?);
-    Ok(client.max_decoding_message_size(64 << 20))
-}
-
-/// A connection for calls of any kind.
-pub(crate) async fn channel(endpoint: &str) -> Result<Channel, Stop> {
     let channel = Channel::from_shared(endpoint.to_owned())?.tcp_nodelay(true);
-    Ok(channel.connect().await?)
+    let client = TaskServiceClient::new(channel.connect().await?);
+    Ok(client.max_decoding_message_size(64 << 20))
 }
 
 /// A batch, and when each of its tasks was accepted.
@@ -48,6 +40,8 @@ pub(crate) struct Batch {
     pub(crate) id: String,
     /// Its tasks, in the order of submission.
     pub(crate) tasks: Vec<(String, Timestamp)>,
+    /// What it may cost, if that is limited.
+    pub(crate) budget_nanos: Option<u64>,
 }
 
 impl Batch {
@@ -70,25 +64,6 @@ impl Batch {
         Ok(())
     }
 
-    /// Submits tasks with fields beyond those that this build knows.
-    pub(crate) async fn add_with(
-        &mut self,
-        channel: &Channel,
-        specs: Vec<TaskSpec>,
-        extra: Vec<u8>,
-    ) -> Result<(), Stop> {
-        for request in self.requests(specs, &TaskOptions::default(), false) {
-            let request = SubmitBatchRequest {
-                batch_id: self.id.clone(),
-                ..request
-            };
-            let extra = extra.clone();
-            let reply = extra::submit(channel, Extended { request, extra }).await?;
-            self.accepted(reply);
-        }
-        Ok(())
-    }
-
     fn requests(
         &self,
         specs: Vec<TaskSpec>,
@@ -101,6 +76,7 @@ impl Batch {
             tasks,
             options: Some(options.clone()),
             keep_open: keep_open || number + 1 < last,
+            budget_nanos: self.budget_nanos,
             ..SubmitBatchRequest::default()
         };
         calls.into_iter().enumerate().map(request).collect()

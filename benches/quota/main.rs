@@ -4,11 +4,9 @@
 //! `cargo bench --bench quota -- --only A1,A2 --scale 0.1` runs two cases at a tenth of their length.
 
 mod baseline;
-mod built;
 mod case;
 mod client;
 mod comparison;
-mod extra;
 mod judge;
 mod process;
 mod report;

@@ -132,6 +132,10 @@ fn describe() {
         "Tasks that asked the cache and were answered, by what it did: hit, coalesced (waited for an equal task's call) \
          or miss (the upstream was called)"
     );
+    describe_counter!(
+        "tidings_cost_nanos_total",
+        "What the answers that this process received have cost, in billionths of the currency, by the model as the prices name it"
+    );
     describe_histogram!(
         "tidings_queue_seconds",
         "Time a task waited before an attempt"

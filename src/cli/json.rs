@@ -136,7 +136,16 @@ pub(super) fn progress(progress: &v1::BatchProgress) -> Value {
         .value("usage", progress.usage.as_ref().map(usage))
         .value("parked", progress.parked.as_ref().map(parked))
         .value("done", Some(progress.done.into()))
+        .value("budget", progress.budget.as_ref().map(budget))
         .done()
+}
+
+fn budget(budget: &v1::Budget) -> Value {
+    json!({
+        "limit_nanos": budget.limit_nanos,
+        "spent_nanos": budget.spent_nanos,
+        "reserved_nanos": budget.reserved_nanos,
+    })
 }
 
 fn parked(parked: &v1::Parked) -> Value {

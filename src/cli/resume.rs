@@ -9,6 +9,9 @@ pub(super) struct Args {
     /// The parked batch
     #[arg(value_name = "BATCH")]
     batch: String,
+    /// What the batch may spend from now on, all that it has spent included, in the currency of the server's prices
+    #[arg(long, value_name = "AMOUNT", value_parser = super::text::nanos)]
+    budget: Option<u64>,
 }
 
 pub(super) async fn run(
@@ -18,6 +21,7 @@ pub(super) async fn run(
 ) -> Result<Ending, Error> {
     let request = v1::ResumeBatchRequest {
         batch_id: args.batch,
+        budget_nanos: args.budget,
     };
     let outcome = session.client.resume_batch(request).await;
     let reply = session.check("resume the batch", outcome)?;

@@ -53,6 +53,9 @@ pub(super) struct Args {
     /// Have answers streamed, so that `tidings watch --deltas` tells their text as it comes
     #[arg(long)]
     stream_output: bool,
+    /// What the batch may spend at most, in the currency of the server's prices; then it is parked
+    #[arg(long, value_name = "AMOUNT", value_parser = text::nanos)]
+    budget: Option<u64>,
     /// Makes it safe to run this command again with the same input for 24 h
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -84,7 +87,7 @@ pub(super) async fn run(args: Args, endpoint: String, output: Output) -> Result<
         session: session.clone(),
         output: output.clone(),
     };
-    let submitted = submitter.all(prompts, &defaults, &key).await?;
+    let submitted = submitter.all(prompts, &defaults, &key, args.budget).await?;
     tell(&submitted, &output, args.watch)?;
     if !args.watch {
         return Ok(Ending::Done);

@@ -43,6 +43,7 @@ impl Submitter {
         prompts: Vec<Prompt>,
         defaults: &v1::TaskOptions,
         key: &str,
+        budget: Option<u64>,
     ) -> Result<Submitted, Error> {
         let chunks = prompt::chunks(prompts);
         let count = chunks.len();
@@ -63,6 +64,8 @@ impl Submitter {
                 options: Some(defaults.clone()),
                 batch_id: submitted.batch_id.clone(),
                 keep_open: index + 1 < count,
+                // Of the batch: said once.
+                budget_nanos: budget.filter(|_| index == 0),
             };
             let reply = self
                 .one(request)

@@ -93,6 +93,23 @@ fn money(nanos: u64) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
+/// Reads an amount of a currency into billionths.
+pub(super) fn nanos(text: &str) -> Result<u64, String> {
+    let wrong = || "write an amount such as 12.50, with nine decimals at most".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number =
+        |digits: &str| !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_digit());
+    if part.len() > 9 || !is_number(whole) || !is_number(part) {
+        return Err(wrong());
+    }
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let part: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
+    let nanos = whole.checked_mul(1_000_000_000);
+    nanos
+        .and_then(|nanos| nanos.checked_add(part))
+        .ok_or_else(wrong)
+}
+
 /// A failure in one line; its message says the HTTP status where there was one.
 fn failure(error: &v1::TaskError) -> String {
     let code = word(error.code().as_str_name(), "ERROR_CODE_");
@@ -156,6 +173,10 @@ pub(super) fn summary(progress: &v1::BatchProgress) -> String {
             let _ = write!(text, ", cost {}", money(usage.cost_nanos));
         }
     }
+    if let Some(budget) = progress.budget {
+        let (spent, limit) = (money(budget.spent_nanos), money(budget.limit_nanos));
+        let _ = write!(text, "; {spent} of the budget of {limit} spent");
+    }
     text
 }
 
@@ -171,8 +192,12 @@ pub(super) fn in_flight(progress: &v1::BatchProgress) -> String {
 /// Why a batch is held back, and how it goes on.
 pub(super) fn parked(batch_id: &str, parked: &v1::Parked) -> String {
     let reason = word(parked.reason().as_str_name(), "PARK_REASON_");
+    let more = match parked.reason() {
+        v1::ParkReason::Budget => " --budget AMOUNT",
+        _ => "",
+    };
     format!(
-        "{} {reason}: {}\n  once it is mended: tidings resume {batch_id}",
+        "{} {reason}: {}\n  once it is mended: tidings resume {batch_id}{more}",
         style("parked").yellow().bold(),
         printable(&parked.message),
     )

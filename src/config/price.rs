@@ -10,8 +10,12 @@ pub(super) const TABLE: &str = "prices";
 /// No million of tokens costs more; such a price is a slip of the keyboard.
 const MOST: f64 = 1e6;
 /// What a price may say.
-const MEMBERS: &str =
-    "`input`, `cached_input` (as `input` when left out) and `output`, each for a million tokens";
+const MEMBERS: &str = "`input`, `cached_input` (as `input` when left out) and `output`, each for a million tokens, and \
+     `max_output_tokens`, the most that one answer has, for batches with a budget";
+/// The bound of an answer.
+const MOST_OUT: &str = "max_output_tokens";
+/// What a table may say.
+const NAMES: [&str; 4] = ["input", "cached_input", "output", MOST_OUT];
 
 /// The prices in the file; none are none.
 pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Prices {
@@ -41,10 +45,7 @@ pub(super) fn read(layers: &Layers, faults: &mut Faults) -> Prices {
 }
 
 fn price(table: &Table) -> Result<Price, String> {
-    if let Some(name) = table
-        .keys()
-        .find(|name| !matches!(name.as_str(), "input" | "cached_input" | "output"))
-    {
+    if let Some(name) = table.keys().find(|name| !NAMES.contains(&name.as_str())) {
         return Err(format!("`{name}` is no price; a model has {MEMBERS}"));
     }
     let member = |name: &str| table.get(name).map(|value| amount(name, value)).transpose();
@@ -54,7 +55,14 @@ fn price(table: &Table) -> Result<Price, String> {
         input,
         cached_input: member("cached_input")?.unwrap_or(input),
         output: member("output")?.ok_or_else(|| missing("output"))?,
+        max_output_tokens: table.get(MOST_OUT).map(tokens).transpose()?,
     })
+}
+
+fn tokens(value: &Value) -> Result<u64, String> {
+    let number = value.as_integer().filter(|number| *number > 0);
+    let number = number.and_then(|number| u64::try_from(number).ok());
+    number.ok_or_else(|| format!("`{MOST_OUT}` is not a whole number above 0"))
 }
 
 /// A price for a million in millionths.
@@ -81,8 +89,10 @@ pub(super) fn shown(prices: &Prices) -> String {
     let shown: Vec<String> = prices
         .iter()
         .map(|(model, price)| {
+            let most = price.max_output_tokens;
+            let most = most.map_or_else(String::new, |most| format!(" up to {most}"));
             format!(
-                "{model}: {} in, {} cached, {} out",
+                "{model}: {} in, {} cached, {} out{most}",
                 million(price.input),
                 million(price.cached_input),
                 million(price.output)

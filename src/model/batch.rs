@@ -1,6 +1,6 @@
 //! A batch: what one or more submits accepted together, and how far it is.
 
-use super::{id::BatchId, outcome::Usage, status::Status};
+use super::{funds::Funds, id::BatchId, outcome::Usage, status::Status, wait::Reason};
 use crate::clock::Timestamp;
 
 /// What a batch holds and how far it is.
@@ -27,6 +27,9 @@ pub struct Batch {
     /// Set while the batch is held back.
     #[n(6)]
     pub parked: Option<Parked>,
+    /// Its money; none where it has no budget.
+    #[n(7)]
+    pub funds: Option<Funds>,
 }
 
 impl Batch {
@@ -40,12 +43,25 @@ impl Batch {
             create_time,
             last_end_time: None,
             parked: None,
+            funds: None,
         }
     }
 
     /// Closed, with every task terminal.
     pub fn is_done(&self) -> bool {
         !self.open && self.counts.queued == 0 && self.counts.processing == 0
+    }
+
+    /// Why its tasks are held back, if they are.
+    pub fn held_back(&self) -> Option<Reason> {
+        match &self.parked {
+            Some(parked) if parked.reason == ParkReason::Budget => Some(Reason::Budget),
+            Some(_) => Some(Reason::Parked),
+            None => {
+                let is_short = self.funds.is_some_and(|funds| funds.short.is_some());
+                is_short.then_some(Reason::Budget)
+            }
+        }
     }
 
     /// When the batch was done; none before.
@@ -129,4 +145,7 @@ pub enum ParkReason {
     /// No money or quota is left at the upstream.
     #[n(3)]
     QuotaExhausted = 3,
+    /// What is left of the batch's budget is less than its next task may cost.
+    #[n(4)]
+    Budget = 4,
 }

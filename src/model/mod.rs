@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod cache_key;
 pub mod failure;
+pub mod funds;
 pub mod id;
 pub mod kind;
 pub mod outcome;
@@ -19,6 +20,7 @@ pub mod wait;
 pub use batch::{Batch, Counts, ParkReason, Parked};
 pub use cache_key::CacheKey;
 pub use failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait};
+pub use funds::{Bill, Funds};
 pub use id::{BatchId, IdRange, TaskId};
 pub use kind::Kind;
 pub use outcome::{Cached, Outcome, Usage};

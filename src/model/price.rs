@@ -13,6 +13,8 @@ pub struct Price {
     pub cached_input: u64,
     /// A token generated.
     pub output: u64,
+    /// The most tokens that the model generates for one answer, where a task does not say.
+    pub max_output_tokens: Option<u64>,
 }
 
 impl Price {
@@ -38,7 +40,14 @@ pub struct Prices(BTreeMap<String, Price>);
 impl Prices {
     /// The price of a model: of the name it was asked for by, else of the one it answered under.
     pub fn find(&self, asked: &str, answered: &str) -> Option<&Price> {
-        self.0.get(asked).or_else(|| self.0.get(answered))
+        self.named(asked, answered).map(|(_, price)| price)
+    }
+
+    /// The same, with the name under which it stands.
+    pub fn named(&self, asked: &str, answered: &str) -> Option<(&str, &Price)> {
+        let found = self.0.get_key_value(asked);
+        let (model, price) = found.or_else(|| self.0.get_key_value(answered))?;
+        Some((model, price))
     }
 
     /// All of them by model.
@@ -62,6 +71,7 @@ mod tests {
         input: 150_000,
         cached_input: 75_000,
         output: 600_000,
+        max_output_tokens: None,
     };
 
     fn usage(input: u64, cached: u64, output: u64) -> Usage {

@@ -57,6 +57,10 @@ pub struct Spec {
     #[n(14)]
     #[cbor(default)]
     pub stream: bool,
+    /// What one call may cost at most, in millionths of the currency; zero where the batch has no budget.
+    #[n(15)]
+    #[cbor(default)]
+    pub max_cost_micros: u32,
 }
 
 /// How the cache takes part in a task.
@@ -76,14 +80,14 @@ impl Spec {
         Duration::from_millis(self.timeout_ms)
     }
 
+    /// What one call may cost at most, in billionths of the currency.
+    pub fn max_cost(&self) -> u64 {
+        u64::from(self.max_cost_micros) * 1_000
+    }
+
     /// Bytes of the input: what the task takes of a store's room until it ends.
     pub fn weight(&self) -> u64 {
-        let input = match &self.work {
-            Work::Prompt { text } => text,
-            Work::Request { body, .. } => body,
-            Work::Function { arguments, .. } => arguments,
-        };
-        input.len() as u64
+        self.work.bytes()
     }
 }
 
@@ -120,6 +124,16 @@ pub enum Work {
 }
 
 impl Work {
+    /// Bytes of the input.
+    pub fn bytes(&self) -> u64 {
+        let input = match self {
+            Work::Prompt { text } => text,
+            Work::Request { body, .. } => body,
+            Work::Function { arguments, .. } => arguments,
+        };
+        input.len() as u64
+    }
+
     /// Whether running it spends money at an upstream.
     pub fn is_upstream(&self) -> bool {
         !matches!(self, Work::Function { .. })

@@ -39,6 +39,8 @@ pub struct Task {
     pub progress: u8,
     /// The call of the present attempt may have reached the upstream. Set by the worker before it sends.
     pub sent: bool,
+    /// It waits for the answer of another task, and nothing of its batch's budget is reserved for its own call.
+    pub aside: bool,
 }
 
 impl Task {
@@ -62,6 +64,7 @@ impl Task {
             outcome: None,
             progress: 0,
             sent: false,
+            aside: false,
             spec,
         }
     }
@@ -115,6 +118,7 @@ impl Task {
             self.progress = 0;
         }
         self.sent = false;
+        self.aside = false;
         match event {
             Event::Acquired { worker } => {
                 transition.attempt += 1;

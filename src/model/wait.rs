@@ -22,6 +22,8 @@ pub enum Reason {
     Parked = 4,
     /// No worker has taken it up promptly.
     NoWorker = 5,
+    /// What is left of its batch's budget is less than the next task may cost.
+    Budget = 6,
 }
 
 /// After this a ready task that still waits is looked at again: what it waits for is not in its record.
@@ -78,17 +80,17 @@ impl Due {
         })
     }
 
-    /// What it waits for at `now`. `parked` says whether its batch is held back; where that is not known, the cause of
+    /// What it waits for at `now`. `held` says why its batch is held back, if it is; where that is not known, the cause of
     /// the last transition stands in. `limited` is asked about a task that was not taken up promptly.
     pub fn waiting(
         self,
         now: Timestamp,
-        parked: Option<bool>,
+        held: Option<Option<Reason>>,
         limited: impl FnOnce() -> Option<Waiting>,
     ) -> Option<Waiting> {
         let reason = |reason, until| Some(Waiting { reason, until });
-        if parked.unwrap_or(self.parked) {
-            reason(Reason::Parked, None)
+        if let Some(why) = held.unwrap_or(self.parked.then_some(Reason::Parked)) {
+            reason(why, None)
         } else if self.at > now {
             reason(self.reason, Some(self.at))
         } else if self.at + PROMPTLY <= now {
@@ -119,8 +121,8 @@ mod tests {
         }
     }
 
-    fn at(millis: i64, parked: Option<bool>) -> Option<Reason> {
-        let waiting = due(false).waiting(Timestamp(millis), parked, || None)?;
+    fn at(millis: i64, held: Option<Option<Reason>>) -> Option<Reason> {
+        let waiting = due(false).waiting(Timestamp(millis), held, || None)?;
         Some(waiting.reason)
     }
 
@@ -128,7 +130,7 @@ mod tests {
     fn a_task_waits_for_its_time_then_for_a_worker() {
         assert_eq!(at(9_999, None), Some(Reason::Backoff));
         assert_eq!(at(10_000, None), None);
-        assert_eq!(at(10_999, Some(false)), None);
+        assert_eq!(at(10_999, Some(None)), None);
         assert_eq!(at(11_000, None), Some(Reason::NoWorker));
         let early = due(false).waiting(Timestamp(0), None, || None).unwrap();
         assert_eq!(early.until, Some(AT));
@@ -148,21 +150,23 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_batch_comes_before_what_the_task_says() {
-        assert_eq!(at(0, Some(true)), Some(Reason::Parked));
+        for why in [Reason::Parked, Reason::Budget] {
+            assert_eq!(at(0, Some(Some(why))), Some(why));
+        }
         let came_back = due(true);
-        let reason = |parked| {
-            let waiting = came_back.waiting(AT, parked, || None);
+        let reason = |held| {
+            let waiting = came_back.waiting(AT, held, || None);
             waiting.map(|it| it.reason)
         };
         assert_eq!(reason(None), Some(Reason::Parked));
-        assert_eq!(reason(Some(false)), None);
+        assert_eq!(reason(Some(None)), None);
     }
 
     #[test]
     fn a_change_is_foreseen_exactly_when_it_comes() {
         for now in [0, 9_999, 10_000, 10_999, 11_000, 20_000] {
             let now = Timestamp(now);
-            let at = |now| due(false).waiting(now, Some(false), || None);
+            let at = |now| due(false).waiting(now, Some(None), || None);
             let (before, next) = (at(now), due(false).changes(now));
             if before.map(|it| it.reason) == Some(Reason::NoWorker) {
                 assert_eq!(next, now + AGAIN, "only a limit could change that");

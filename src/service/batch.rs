@@ -26,10 +26,16 @@ impl Service {
         request: ResumeBatchRequest,
     ) -> Result<ResumeBatchResponse, Status> {
         let id = validate::batch_id(&request.batch_id)?;
-        let resumed = self.store.amend(id, Amendment::Resume).await;
+        let budget = request.budget_nanos;
+        validate::budget(budget)?;
+        let resumed = self.store.amend(id, Amendment::Resume { budget }).await;
         let batch = resumed
             .map_err(error::from_store)?
             .ok_or_else(|| error::not_found("batch", id))?;
+        let has = batch.funds.map(|funds| funds.budget);
+        if budget.is_some() && budget != has {
+            return Err(error::budget_refused(batch.funds));
+        }
         Ok(ResumeBatchResponse {
             batch: Some(convert::batch(&batch)),
         })

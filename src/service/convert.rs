@@ -181,6 +181,11 @@ pub(super) fn batch_progress(batch: &Batch) -> v1::BatchProgress {
         usage: Some(usage(&batch.usage)),
         parked: batch.parked.as_ref().map(parked),
         done: batch.is_done(),
+        budget: batch.funds.map(|funds| v1::Budget {
+            limit_nanos: funds.budget,
+            spent_nanos: funds.spent,
+            reserved_nanos: funds.reserved,
+        }),
     }
 }
 

@@ -5,7 +5,9 @@ use std::{collections::HashMap, ops::Range, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
+use super::validate::money;
 use crate::{
+    model::Funds,
     store,
     watch::{self, Resume},
 };
@@ -58,6 +60,21 @@ pub(super) fn unimplemented(field: &str, description: &str) -> Status {
         format!("{field}: {description}"),
         details,
     )
+}
+
+/// A budget that a batch cannot have.
+pub(super) fn budget_refused(funds: Option<Funds>) -> Status {
+    let message = match funds {
+        Some(funds) => format!(
+            "set budget_nanos above {}: {} is spent and {} reserved for calls under way",
+            funds.committed(),
+            money(funds.spent),
+            money(funds.reserved)
+        ),
+        None => "the batch was submitted without a budget and cannot be given one; leave budget_nanos out"
+            .to_owned(),
+    };
+    Status::with_error_details(Code::FailedPrecondition, message, reason("BUDGET_REFUSED"))
 }
 
 /// This server shuts down.

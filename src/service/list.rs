@@ -61,9 +61,9 @@ impl Service {
             cursor = listing.next;
             let found = self.found(&listing.ids).await.map_err(error::from_store)?;
             let matching: Vec<&Task> = found.iter().filter(|task| filter.matches(task)).collect();
-            let parked = self.parked(matching.iter().copied()).await;
-            let parked = parked.map_err(error::from_store)?;
-            let told = matching.into_iter().map(|task| room.task(task, &parked));
+            let held = self.held_back(matching.iter().copied()).await;
+            let held = held.map_err(error::from_store)?;
+            let told = matching.into_iter().map(|task| room.task(task, &held));
             reply.tasks.extend(told);
             if cursor.is_none() {
                 return Ok(reply);

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    model::Prices,
     proto::v1::{
         CancelTasksRequest, CancelTasksResponse, GetBatchRequest, GetBatchResponse,
         GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest, GetStatusResponse,
@@ -95,6 +96,8 @@ pub struct Config {
     pub capacity: Capacity,
     /// Model of a task that names none.
     pub model: String,
+    /// What models cost: what batches with a budget go by.
+    pub prices: Prices,
     /// How long a finished task keeps its history.
     pub status_retention: Duration,
     /// How long a finished task and its result are kept.

@@ -114,6 +114,7 @@ impl Service {
             keep_open: false,
             ids,
             specs: tasks.iter().map(|task| Arc::new(anew(task, now))).collect(),
+            budget: None,
             idempotency: key.map(|key| Idempotency {
                 key: format!("{}/{batch_id}", key.key),
                 ..key

@@ -1,6 +1,6 @@
 //! GetStatus.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use tonic::Status;
@@ -8,7 +8,7 @@ use tonic::Status;
 use super::{MAX_REPLY, Service, convert, error, validate};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Due, Status as TaskStatus, Task},
+    model::{BatchId, Due, Status as TaskStatus, Task, WaitReason},
     proto::v1::{self, GetStatusRequest, GetStatusResponse, TaskFault},
     store::{self, Lookup},
     watch::Hub,
@@ -25,12 +25,12 @@ impl Service {
             Lookup::Found(task) => Some(task.as_ref()),
             _ => None,
         });
-        let parked = self.parked(found).await.map_err(error::from_store)?;
+        let held = self.held_back(found).await.map_err(error::from_store)?;
         let mut room = Room::new(&self.hub, self.store.now(), !request.omit_results);
         let mut reply = GetStatusResponse::default();
         for (id, lookup) in ids.iter().zip(lookups) {
             match lookup {
-                Lookup::Found(task) => reply.tasks.push(room.task(&task, &parked)),
+                Lookup::Found(task) => reply.tasks.push(room.task(&task, &held)),
                 Lookup::Missing => reply.not_found.push(id.to_string()),
                 Lookup::Expired => reply.expired.push(id.to_string()),
                 Lookup::Fault(message) => reply.faults.push(TaskFault {
@@ -42,17 +42,19 @@ impl Service {
         Ok(reply)
     }
 
-    /// Those batches of the waiting tasks that are held back.
-    pub(super) async fn parked(
+    /// Those batches of the waiting tasks that are held back, and why.
+    pub(super) async fn held_back(
         &self,
         tasks: impl Iterator<Item = &Task>,
-    ) -> Result<BTreeSet<BatchId>, store::Error> {
+    ) -> Result<BTreeMap<BatchId, WaitReason>, store::Error> {
         let waiting = tasks.filter(|task| task.status() == TaskStatus::Queued);
         let batches: BTreeSet<BatchId> = waiting.map(|task| task.batch_id).collect();
         let read = batches.into_iter().map(|id| self.store.batch(id));
         let batches = futures::future::try_join_all(read).await?;
-        let parked = batches.into_iter().flatten().filter(|b| b.parked.is_some());
-        Ok(parked.map(|batch| batch.id).collect())
+        let held = batches.into_iter().flatten();
+        Ok(held
+            .filter_map(|batch| Some((batch.id, batch.held_back()?)))
+            .collect())
     }
 }
 
@@ -75,13 +77,13 @@ impl<'a> Room<'a> {
     }
 
     /// The task as it now stands, with as much of its result as fits.
-    pub(super) fn task(&mut self, task: &Task, parked: &BTreeSet<BatchId>) -> v1::Task {
+    pub(super) fn task(&mut self, task: &Task, held: &BTreeMap<BatchId, WaitReason>) -> v1::Task {
         let view = convert::View {
             results: self.results,
             compacted: task.is_compacted(self.now),
             waiting: Due::of(task).and_then(|due| {
-                let parked = parked.contains(&task.batch_id);
-                self.hub.waiting(due, &task.spec.model, Some(parked))
+                let held = held.get(&task.batch_id).copied();
+                self.hub.waiting(due, &task.spec.model, Some(held))
             }),
         };
         let mut told = convert::task_at(task, task.revision(), view);

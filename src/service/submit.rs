@@ -20,10 +20,12 @@ impl Service {
         mut request: SubmitBatchRequest,
     ) -> Result<SubmitBatchResponse, Status> {
         let now = self.store.now();
+        let budget = self.budget(&request).await?;
         let rules = validate::Rules {
             config: &self.config,
             functions: &self.functions,
             now,
+            budget,
         };
         let specs = rules.specs(&request)?;
         let key = std::mem::take(&mut request.idempotency_key);
@@ -39,6 +41,7 @@ impl Service {
             keep_open: request.keep_open,
             ids: new_ids(now, batch_id, specs.len()),
             specs: specs.into_iter().map(Arc::new).collect(),
+            budget,
             idempotency,
         };
         let accepted = self.store.submit(submission).await;
@@ -48,6 +51,31 @@ impl Service {
             task_ids: accepted.ids.iter().map(|id| id.to_string()).collect(),
             durability: Some(convert::durability(accepted.durability)),
         })
+    }
+
+    /// What the batch that a call is for may spend, if it has a budget.
+    async fn budget(&self, request: &SubmitBatchRequest) -> Result<Option<u64>, Status> {
+        if request.batch_id.is_empty() {
+            return Ok(request.budget_nanos);
+        }
+        let id = validate::batch_id(&request.batch_id)?;
+        let batch = self.store.batch(id).await.map_err(error::from_store)?;
+        // Of one that is not there the store says so.
+        let funds = batch.and_then(|batch| batch.funds);
+        let budget = funds.map(|funds| funds.budget);
+        if request.budget_nanos.is_none() || request.budget_nanos == budget {
+            return Ok(budget);
+        }
+        let has = match budget {
+            Some(budget) => format!("this one's is {budget}"),
+            None => "this one has none".to_owned(),
+        };
+        Err(error::invalid_field(
+            "budget_nanos",
+            format!(
+                "is set when a batch is made, and {has}; leave it out, or change a budget with ResumeBatch"
+            ),
+        ))
     }
 
     /// A batch whose partition follows from the key, so that a repeated call meets its first in the same place.

@@ -1,5 +1,6 @@
 //! Refuses bad input before anything is stored, naming every faulty field.
 
+mod cost;
 mod options;
 mod request;
 mod work;
@@ -12,11 +13,12 @@ use tonic_types::FieldViolation;
 use super::{Config, Limits, error};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Spec, TaskId},
+    model::{BatchId, Spec, TaskId, funds::MAX_BUDGET},
     proto::v1::{SubmitBatchRequest, TaskSpec},
     worker::Registry,
 };
 
+pub(super) use cost::money;
 pub(super) use options::Terms;
 
 /// Gathers faults, so that a caller hears of all of them at once.
@@ -51,6 +53,8 @@ pub(super) struct Rules<'a> {
     pub(super) config: &'a Config,
     pub(super) functions: &'a Registry,
     pub(super) now: Timestamp,
+    /// What the batch may spend, if it has a budget.
+    pub(super) budget: Option<u64>,
 }
 
 impl Rules<'_> {
@@ -95,6 +99,9 @@ impl Rules<'_> {
             );
         }
         faults.name("idempotency_key", &request.idempotency_key, limits);
+        if self.budget.is_some_and(|budget| budget > MAX_BUDGET) {
+            faults.add("budget_nanos", too_much());
+        }
         let mut seen = HashSet::new();
         for (index, task) in request.tasks.iter().enumerate() {
             if !task.custom_id.is_empty() && !seen.insert(&task.custom_id) {
@@ -124,8 +131,26 @@ impl Rules<'_> {
         let Some(asked) = work::read(&field, task, &own, &terms, self, faults)? else {
             return Ok(None);
         };
-        Ok(Some(terms.spec(asked, task.custom_id.clone(), self)))
+        let mut spec = terms.spec(asked, task.custom_id.clone(), self);
+        if let Some(budget) = self.budget {
+            cost::fill_in(&field, &mut spec, budget, self, faults);
+        }
+        Ok(Some(spec))
     }
+}
+
+/// Refuses a budget that is larger than can be counted.
+pub(super) fn budget(budget: Option<u64>) -> Result<(), Status> {
+    match budget {
+        Some(budget) if budget > MAX_BUDGET => {
+            Err(error::invalid_field("budget_nanos", too_much()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_much() -> String {
+    format!("is above {MAX_BUDGET}; leave it out for no budget")
 }
 
 /// The ids of a call, in order.

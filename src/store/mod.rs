@@ -70,6 +70,10 @@ pub const LAST_TURN: u64 = 16;
 ///     where the lead is the same task no further on. Of many bids at once one wins, and all are told the same lead. It is
 ///     kept until [`Bid::until`] of the bid that made it, or until it is forgotten. Losing one costs a call and nothing
 ///     else: the end of an epoch may take leads back.
+/// 13. **No budget is passed.** What a task's call may cost is held ready in the act that acquires it, if it fits into
+///     what its batch has neither spent nor holds ready; the act that ends the attempt puts the [`Bill`](crate::model::Bill) in its place, [`Renewal::aside`] nothing. A
+///     batch whose next task does not fit takes no turns until something of it has ended that makes
+///     room, or everything has; then it joins behind the others. If nothing is held ready it is parked instead.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// What this store is.
@@ -190,6 +194,8 @@ pub struct Submission {
     pub ids: IdRange,
     /// What to do; at least one.
     pub specs: Vec<Arc<Spec>>,
+    /// What a new batch may spend, in billionths of the currency. Not looked at for any other.
+    pub budget: Option<u64>,
     /// Makes the call safe to repeat.
     pub idempotency: Option<Idempotency>,
 }
@@ -279,8 +285,11 @@ pub struct Renewal {
     pub fence: Fence,
     /// 0 to 100.
     pub progress: u8,
-    /// From now on the attempt's call may reach the upstream. Stays so until the task moves.
+    /// From now on the attempt's call may reach the upstream. Stays so until the task moves. Of a task that waited aside
+    /// it is refused, as if the lease were lost, when what its call may cost does not fit any more.
     pub sent: bool,
+    /// The task waits for the answer of another one: until its call is marked as sent nothing is held ready for it.
+    pub aside: bool,
 }
 
 /// What is known of an id.
@@ -330,8 +339,12 @@ pub struct Cursor {
 /// A change to a batch as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amendment {
-    /// Let a parked batch go on. Nothing happens to one that is not parked.
-    Resume,
+    /// Let a parked batch go on. Nothing else happens to one that is not parked.
+    Resume {
+        /// What it may spend from now on. Nothing at all happens when the batch has no budget, or when this is not above
+        /// what is spent or held ready: the answer shows the budget as it was.
+        budget: Option<u64>,
+    },
     /// Accept no more submits.
     Close,
 }
@@ -339,7 +352,7 @@ pub enum Amendment {
 /// What a store holds, over all partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Tasks that could start now.
+    /// Tasks that could start now, as far as the budgets of their batches have room.
     pub ready: u64,
     /// Tasks that wait for an instant.
     pub delayed: u64,

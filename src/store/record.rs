@@ -35,8 +35,8 @@ pub struct Fault(String);
 ///
 /// ```text
 ///  0  u32 epoch        4  u64 revision    12  u8 status     13  u8 progress   14  u8 format   15  u8 priority
-/// 16  u32 attempt     20  u8 sent         21  3 unused      24  i64 due       32  i64 deadline        40  16 bytes batch id
-/// 56  u64 weight
+/// 16  u32 attempt     20  u8 sent         21  u8 aside, 2 unused    24  i64 due       32  i64 deadline        40  16 bytes batch id
+/// 56  u32 max cost     60  u32 weight
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -54,14 +54,18 @@ pub struct Head {
     pub attempt: u32,
     /// The call of the present attempt may have been sent.
     pub sent: bool,
+    /// Nothing is reserved for a call of the present attempt.
+    pub aside: bool,
     /// While queued: the earliest start.
     pub due: Timestamp,
     /// After this it neither starts nor goes on.
     pub deadline: Timestamp,
     /// The batch it belongs to.
     pub batch_id: BatchId,
+    /// What one call may cost at most, in millionths of the currency.
+    pub max_cost_micros: u32,
     /// Bytes of the task's input.
-    pub weight: u64,
+    pub weight: u32,
 }
 
 impl Head {
@@ -75,10 +79,12 @@ impl Head {
             priority: task.spec.priority as u8,
             attempt: task.attempt(),
             sent: task.sent,
+            aside: task.aside,
             due: task.due,
             deadline: task.spec.deadline,
             batch_id: task.batch_id,
-            weight: task.spec.weight(),
+            max_cost_micros: task.spec.max_cost_micros,
+            weight: u32::try_from(task.spec.weight()).unwrap_or(u32::MAX),
         }
     }
 
@@ -93,10 +99,12 @@ impl Head {
         bytes[15] = self.priority;
         bytes[16..20].copy_from_slice(&self.attempt.to_be_bytes());
         bytes[20] = u8::from(self.sent);
+        bytes[21] = u8::from(self.aside);
         bytes[24..32].copy_from_slice(&self.due.0.to_be_bytes());
         bytes[32..40].copy_from_slice(&self.deadline.0.to_be_bytes());
         bytes[40..56].copy_from_slice(self.batch_id.as_bytes());
-        bytes[56..].copy_from_slice(&self.weight.to_be_bytes());
+        bytes[56..60].copy_from_slice(&self.max_cost_micros.to_be_bytes());
+        bytes[60..].copy_from_slice(&self.weight.to_be_bytes());
         bytes
     }
 
@@ -114,7 +122,7 @@ impl Head {
         let (epoch, revision) = (reader.u32()?, reader.u64()?);
         let [status, progress, _format, priority] = reader.array()?;
         let attempt = reader.u32()?;
-        let [sent, _, _, _] = reader.array()?;
+        let [sent, aside, _, _] = reader.array()?;
         Ok(Head {
             epoch,
             revision,
@@ -124,10 +132,12 @@ impl Head {
             priority,
             attempt,
             sent: sent != 0,
+            aside: aside != 0,
             due: Timestamp(reader.i64()?),
             deadline: Timestamp(reader.i64()?),
             batch_id: BatchId::from_bytes(reader.array()?),
-            weight: reader.u64()?,
+            max_cost_micros: reader.u32()?,
+            weight: reader.u32()?,
         })
     }
 }
@@ -278,6 +288,7 @@ impl<'a> Parts<'a> {
             outcome,
             progress: head.progress,
             sent: head.sent,
+            aside: head.aside,
         })
     }
 }

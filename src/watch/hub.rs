@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Config, output::Outputs, reader::Reader, slot::Slot};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Due, Limits, TaskId, Unlimited, Waiting},
+    model::{BatchId, Due, Limits, TaskId, Unlimited, WaitReason, Waiting},
     store::{Change, Store},
 };
 
@@ -70,10 +70,15 @@ impl Hub {
         self.store.now()
     }
 
-    /// What a queued task that asks for the model waits for now. `parked` says whether its batch is held back, if that
-    /// is known.
-    pub fn waiting(&self, due: Due, model: &str, parked: Option<bool>) -> Option<Waiting> {
-        due.waiting(self.store.now(), parked, || self.limits.waiting(model))
+    /// What a queued task that asks for the model waits for now. `held` says why its batch is held back, if it
+    /// is; none where that is not known.
+    pub fn waiting(
+        &self,
+        due: Due,
+        model: &str,
+        held: Option<Option<WaitReason>>,
+    ) -> Option<Waiting> {
+        due.waiting(self.store.now(), held, || self.limits.waiting(model))
     }
 
     /// Passes hints on until `stop`: those since this call, however late its future has its first turn. A watcher that

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::{BatchId, TaskId},
+    model::{BatchId, TaskId, WaitReason},
     store::{Error, Lookup, Store},
 };
 
@@ -21,7 +21,7 @@ type Asked<K, T> = mpsc::UnboundedReceiver<(K, Reply<T>)>;
 /// Reads in shared round trips. Each watcher has at most one read under way, which bounds the queues.
 pub(super) struct Reader {
     tasks: Asks<TaskId, Lookup>,
-    parked: Asks<BatchId, bool>,
+    held: Asks<BatchId, Option<WaitReason>>,
 }
 
 impl Reader {
@@ -29,9 +29,9 @@ impl Reader {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (tasks, asked) = mpsc::unbounded_channel();
         tokio::spawn(serve(store.clone(), asked));
-        let (parked, asked) = mpsc::unbounded_channel();
-        tokio::spawn(serve_parked(store, asked));
-        Reader { tasks, parked }
+        let (held, asked) = mpsc::unbounded_channel();
+        tokio::spawn(serve_held(store, asked));
+        Reader { tasks, held }
     }
 
     /// Reads one task.
@@ -39,9 +39,9 @@ impl Reader {
         ask(&self.tasks, id).await
     }
 
-    /// Whether a batch is held back; no longer when it is gone.
-    pub(super) async fn is_parked(&self, id: BatchId) -> Result<bool, Error> {
-        ask(&self.parked, id).await
+    /// Why a batch is held back, if it is; no longer when it is gone.
+    pub(super) async fn held_back(&self, id: BatchId) -> Result<Option<WaitReason>, Error> {
+        ask(&self.held, id).await
     }
 }
 
@@ -53,20 +53,20 @@ async fn ask<K, T>(asks: &Asks<K, T>, key: K) -> Result<T, Error> {
     answer.map_err(Error::Unavailable)
 }
 
-async fn serve_parked(store: Arc<dyn Store>, mut asked: Asked<BatchId, bool>) {
+async fn serve_held(store: Arc<dyn Store>, mut asked: Asked<BatchId, Option<WaitReason>>) {
     let mut asks = Vec::with_capacity(MAX_BATCH);
     while asked.recv_many(&mut asks, MAX_BATCH).await > 0 {
-        let mut batches: BTreeMap<BatchId, Vec<Reply<bool>>> = BTreeMap::new();
+        let mut batches: BTreeMap<BatchId, Vec<Reply<Option<WaitReason>>>> = BTreeMap::new();
         for (id, reply) in asks.drain(..) {
             batches.entry(id).or_default().push(reply);
         }
         let reads = batches.into_iter().map(async |(id, replies)| {
-            let parked = match store.batch(id).await {
-                Ok(batch) => Ok(batch.is_some_and(|batch| batch.parked.is_some())),
+            let held = match store.batch(id).await {
+                Ok(batch) => Ok(batch.and_then(|batch| batch.held_back())),
                 Err(error) => Err(cause(error)),
             };
             for reply in replies {
-                let _ = reply.send(parked.clone());
+                let _ = reply.send(held.clone());
             }
         });
         join_all(reads).await;

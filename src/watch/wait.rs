@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::hub::{Hub, Place};
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Due, Task, TaskId, Waiting},
+    model::{BatchId, Due, Task, TaskId, WaitReason, Waiting},
     store::Error,
 };
 
@@ -19,8 +19,8 @@ pub(super) struct Wait {
     model: Box<str>,
     /// None unless the task is queued.
     due: Option<Due>,
-    /// Whether the batch is held back; none where that has to be read.
-    parked: Option<bool>,
+    /// Why the batch is held back, if it is; none where that has to be read.
+    held: Option<Option<WaitReason>>,
     /// None where what its watcher believes is not known: it was told on another stream.
     told: Option<Option<Waiting>>,
     _place: Place<BatchId>,
@@ -33,7 +33,7 @@ impl Wait {
             batch,
             model: Box::default(),
             due: None,
-            parked: None,
+            held: None,
             told: None,
             _place: hub.watch_member(batch, &place.slot),
         }
@@ -45,7 +45,7 @@ impl Wait {
         if *self.model != *task.spec.model {
             self.model = task.spec.model.as_str().into();
         }
-        self.parked = None;
+        self.held = None;
     }
 
     /// The watcher is told of the task, which was read before, and with it of its waiting as far as is known without
@@ -60,10 +60,10 @@ impl Wait {
     /// When there may be something to tell without a hint.
     pub(super) fn next_look(&self, now: Timestamp) -> Option<Instant> {
         let due = self.due?;
-        let after = match self.parked {
+        let after = match self.held {
             None => return Some(Instant::now()),
-            Some(true) => return None,
-            Some(false) => due.changes(now).since(now),
+            Some(Some(_)) => return None,
+            Some(None) => due.changes(now).since(now),
         };
         Some(Instant::now() + after)
     }
@@ -73,10 +73,10 @@ impl Wait {
         let Some(due) = self.due else {
             return Ok(None);
         };
-        if self.parked.is_none() {
-            self.parked = Some(hub.reader.is_parked(self.batch).await?);
+        if self.held.is_none() {
+            self.held = Some(hub.reader.held_back(self.batch).await?);
         }
-        let waiting = hub.waiting(due, &self.model, self.parked);
+        let waiting = hub.waiting(due, &self.model, self.held);
         let before = self.told.replace(waiting);
         Ok((before != Some(waiting)).then_some(waiting))
     }

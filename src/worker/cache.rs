@@ -19,7 +19,7 @@ use self::{
     ears::Ears,
     judge::{Asker, Standing},
 };
-use super::{backoff::Backoff, slot::Slot};
+use super::{backoff::Backoff, marker::Marker, slot::Slot};
 use crate::{
     model::{CacheKey, Cached, Caching, Failed, Outcome, Task},
     store::{Bid, Error, Lead, Lookup, Over, Store},
@@ -39,6 +39,7 @@ pub(super) struct Cache {
     ttl: Duration,
     cells: Cells,
     ears: Ears,
+    marker: Marker,
     /// From then on nobody waits: other replicas take the waiting tasks up at once.
     shutdown: CancellationToken,
 }
@@ -103,12 +104,18 @@ pub(super) async fn run(cache: Arc<Cache>, stop: CancellationToken) {
 
 impl Cache {
     /// The cache in this store, in which nobody waits after `shutdown`.
-    pub(super) fn new(store: Arc<dyn Store>, ttl: Duration, shutdown: CancellationToken) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        ttl: Duration,
+        marker: Marker,
+        shutdown: CancellationToken,
+    ) -> Self {
         Cache {
             store,
             ttl,
             cells: Cells::default(),
             ears: Ears::default(),
+            marker,
             shutdown,
         }
     }
@@ -151,7 +158,7 @@ impl Cache {
         let (turn, cached) = match self.cells.seat(key, asker.max_age).try_turn() {
             Ok(turn) => (turn, Cached::Hit),
             Err(seat) => {
-                slot.step_aside();
+                self.step_aside(task, slot);
                 let turn = tokio::select! {
                     biased;
                     () = self.shutdown.cancelled() => return Asked::GiveBack,
@@ -227,12 +234,19 @@ impl Cache {
                     FALLBACK
                 }
             };
-            slot.step_aside();
+            self.step_aside(asker.task, slot);
             asker.has_waited = true;
             tokio::select! {
                 () = moved => {}
                 () = sleep(pause) => {}
             }
+        }
+    }
+
+    /// Lets another task have the place and the money of this one while it waits.
+    fn step_aside(&self, task: &Task, slot: &mut Slot) {
+        if slot.step_aside() {
+            self.marker.step_aside(task);
         }
     }
 

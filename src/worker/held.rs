@@ -39,6 +39,7 @@ impl Entry {
             progress: self.progress.load(Ordering::Relaxed),
             // Once marked, a task stays so.
             sent: false,
+            aside: false,
         }
     }
 }
@@ -102,6 +103,16 @@ impl Held {
         })
     }
 
+    /// What says that a held task waits aside; none when it is not held under this fence any more.
+    pub(super) fn aside(&self, id: TaskId, fence: Fence) -> Option<Renewal> {
+        let renewal = self.mark(id, fence)?;
+        Some(Renewal {
+            sent: false,
+            aside: true,
+            ..renewal
+        })
+    }
+
     /// Waits until a running task reports progress.
     pub(super) async fn progressed(&self) {
         self.progressed.notified().await;
@@ -151,6 +162,7 @@ mod tests {
             create_time: now,
             caching: None,
             stream: false,
+            max_cost_micros: 0,
         };
         let id = IdRange::new(now, 0, 1, 1).first;
         let mut task = Task::new(id, BatchId::new(now, 0, 1), Arc::new(spec), 1);

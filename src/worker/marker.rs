@@ -1,5 +1,6 @@
 //! Marks tasks as sent before their calls go out, many at a time: a worker that is lost before its mark has spent
-//! nothing, one that is lost after it may have. A lease that was lost unnoticed shows here, before it costs money.
+//! nothing, one that is lost after it may have. A lease that was lost unnoticed shows here, before it costs money. Tasks
+//! that wait aside are told of here as well: their calls need no money until they are marked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +19,48 @@ const MAX_BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Marker(Lanes<Ask>);
 
-/// A task to mark, and who waits for it.
+/// A task to mark.
 #[derive(Debug)]
 pub(super) struct Ask {
     id: TaskId,
     fence: Fence,
-    done: oneshot::Sender<()>,
+    what: What,
+}
+
+/// What is to be known of its call.
+#[derive(Debug)]
+enum What {
+    /// It is about to be sent, and somebody waits to be told whether it may be.
+    Sent {
+        done: oneshot::Sender<bool>,
+        /// What it may cost was given back meanwhile, and may be gone.
+        was_aside: bool,
+    },
+    /// It is not made for now.
+    Aside,
+}
+
+impl Ask {
+    /// What to tell the store; none when nobody wants it any more.
+    fn renewal(&self, held: &Held) -> Option<Renewal> {
+        match &self.what {
+            What::Sent { done, .. } if done.is_closed() => None,
+            What::Sent { .. } => held.mark(self.id, self.fence),
+            What::Aside => held.aside(self.id, self.fence),
+        }
+    }
+
+    /// The store has answered.
+    fn answered(self, kept: bool, held: &Held) {
+        match self.what {
+            What::Sent { done, was_aside } if kept || was_aside => {
+                // Whoever was stopped meanwhile does not listen.
+                let _ = done.send(kept);
+            }
+            _ if kept => {}
+            _ => held.lose(self.id, Some(self.fence)),
+        }
+    }
 }
 
 impl Marker {
@@ -32,13 +69,29 @@ impl Marker {
         Marker(asks)
     }
 
-    /// Returns once the mark is stored. Never returns when the lease is lost: whoever waits is stopped then.
-    pub(super) async fn mark(&self, task: &Task) {
+    /// Returns once the mark is stored. Never returns when the lease is lost: whoever waits is stopped then. False when
+    /// the task had waited aside, and cannot be sent now: its lease is lost, or what it may cost has been given to others.
+    pub(super) async fn mark(&self, task: &Task, was_aside: bool) -> bool {
         let (done, marked) = oneshot::channel();
-        let (id, fence) = (task.id, task.fence());
-        if !self.0.send(id, Ask { id, fence, done }) || marked.await.is_err() {
-            std::future::pending().await
+        if !self.ask(task, What::Sent { done, was_aside }) {
+            return std::future::pending().await;
         }
+        match marked.await {
+            Ok(kept) => kept,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The task waits for another one's call: others may have what its own would cost.
+    pub(super) fn step_aside(&self, task: &Task) {
+        if task.spec.max_cost() > 0 {
+            self.ask(task, What::Aside);
+        }
+    }
+
+    fn ask(&self, task: &Task, what: What) -> bool {
+        let (id, fence) = (task.id, task.fence());
+        self.0.send(id, Ask { id, fence, what })
     }
 }
 
@@ -73,8 +126,7 @@ async fn mark_all(
 ) -> Result<(), Error> {
     let mut renewals: Vec<Renewal> = Vec::with_capacity(asks.len());
     asks.retain(|ask| {
-        let wanted = !ask.done.is_closed();
-        let renewal = held.mark(ask.id, ask.fence).filter(|_| wanted);
+        let renewal = ask.renewal(held);
         renewals.extend(renewal);
         renewal.is_some()
     });
@@ -83,12 +135,7 @@ async fn mark_all(
     }
     let kept = store.renew(&renewals, lease).await?;
     for (ask, kept) in asks.drain(..).zip(kept) {
-        if kept {
-            // Whoever was stopped meanwhile does not listen.
-            let _ = ask.done.send(());
-        } else {
-            held.lose(ask.id, Some(ask.fence));
-        }
+        ask.answered(kept, held);
     }
     Ok(())
 }

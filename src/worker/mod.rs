@@ -110,6 +110,7 @@ impl Worker {
         let cache = Arc::new(cache::Cache::new(
             store.clone(),
             config.cache_ttl,
+            marker.clone(),
             shutdown.clone(),
         ));
         let runner = runner::Runner {

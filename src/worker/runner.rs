@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     appetite::Waiting,
@@ -21,7 +22,7 @@ use super::{
     slot::Slot,
 };
 use crate::{
-    chance,
+    chance, journal,
     model::{
         Budget, ErrorCode, Event, Failed, Failure, Outcome, Prices, Recourse, Task, Wait, Work,
         WorkerId, retry,
@@ -72,7 +73,7 @@ impl Runner {
                 });
             }
             Ok(Ok(ended)) => ended,
-            Ok(Err(_panic)) => Err(panicked(&task)),
+            Ok(Err(_panic)) => Err(panicked(&task, sent.load(Ordering::Relaxed))),
         };
         match ended {
             Ok(Some(outcome)) => Event::Succeeded(Box::new(outcome)),
@@ -97,26 +98,37 @@ impl Runner {
             Asked::GiveBack => return Ok(None),
             Asked::Call(call) => call,
         };
-        let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent);
-        let priced = attempt.await.map(|outcome| self.priced(&task, outcome));
+        // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
+        let denied = CancellationToken::new();
+        let may_not = slot.was_aside().then(|| denied.clone());
+        let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent, may_not);
+        let ended = tokio::select! {
+            biased;
+            () = denied.cancelled() => return Ok(None),
+            ended = attempt => ended,
+        };
+        let priced = ended.map(|outcome| self.priced(&task, outcome));
         call.end(priced).map(Some)
     }
 
     /// The answer with what it cost, if its model has a price.
     fn priced(&self, task: &Task, mut outcome: Outcome) -> Outcome {
-        if let Some(price) = self.prices.find(&task.spec.model, &outcome.model) {
+        if let Some((model, price)) = self.prices.named(&task.spec.model, &outcome.model) {
             outcome.usage.cost_nanos = price.of(&outcome.usage);
+            journal::spent(model, outcome.usage.cost_nanos);
         }
         outcome
     }
 
-    /// A call of the task's own, which begins when `waiting` is dropped.
+    /// A call of the task's own, which begins when `waiting` is dropped. Of a task that had stepped aside `may_not` is
+    /// cancelled when it cannot be paid for.
     async fn attempt(
         &self,
         task: Arc<Task>,
         progress: Progress,
         waiting: Option<Waiting>,
         sent: &AtomicBool,
+        may_not: Option<CancellationToken>,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
         if let Work::Function { name, arguments } = &spec.work {
@@ -144,7 +156,10 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(&task)),
         };
         let mark = async {
-            self.marker.mark(&task).await;
+            if !self.marker.mark(&task, may_not.is_some()).await {
+                may_not.iter().for_each(CancellationToken::cancel);
+                return std::future::pending().await;
+            }
             drop(waiting);
             sent.store(true, Ordering::Relaxed);
         };
@@ -213,9 +228,11 @@ fn never(code: ErrorCode, message: &str) -> Failed {
 }
 
 /// The panic's own message is left out: it may hold a piece of the task's input.
-fn panicked(task: &Task) -> Failed {
-    match task.spec.work {
+fn panicked(task: &Task, was_sent: bool) -> Failed {
+    let mut failed = match task.spec.work {
         Work::Function { .. } => never(ErrorCode::FunctionFailed, "the function panicked"),
         _ => never(ErrorCode::UpstreamBadResponse, "handling the call panicked"),
-    }
+    };
+    failed.failure.maybe_billed = was_sent;
+    failed
 }

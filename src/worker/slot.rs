@@ -50,6 +50,7 @@ impl Room {
         Slot {
             running: Some(running),
             waiting: None,
+            was_aside: false,
             room: self.clone(),
             _in_hand: in_hand,
         }
@@ -63,6 +64,8 @@ pub(super) struct Slot {
     running: Option<OwnedSemaphorePermit>,
     /// None unless the task waits for its turn at the upstream.
     waiting: Option<Waiting>,
+    /// The task has stepped aside at some time.
+    was_aside: bool,
     room: Room,
     _in_hand: OwnedSemaphorePermit,
 }
@@ -78,10 +81,16 @@ impl Slot {
         self.waiting.take()
     }
 
-    /// Lets another task run, and have its turn, while this one waits.
-    pub(super) fn step_aside(&mut self) {
+    /// Lets another task run, and have its turn, while this one waits. Answers whether it does so for the first time.
+    pub(super) fn step_aside(&mut self) -> bool {
         self.waiting = None;
         self.running = None;
+        !std::mem::replace(&mut self.was_aside, true)
+    }
+
+    /// Whether the task has stepped aside at some time.
+    pub(super) fn was_aside(&self) -> bool {
+        self.was_aside
     }
 
     /// Waits until the task may run again, if it had stepped aside.

@@ -83,6 +83,7 @@ impl Home {
             keep_open: false,
             ids: IdRange::new(now, 0, drawn, count),
             specs: vec![spec; count as usize],
+            budget: None,
             idempotency: None,
         }
     }
@@ -150,6 +151,7 @@ fn spec(now: Timestamp) -> Spec {
         create_time: now,
         caching: None,
         stream: false,
+        max_cost_micros: 0,
     }
 }
 

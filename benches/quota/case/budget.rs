@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use tidings::{
-    proto::v1::{ChatCompletion, ChatMessage, TaskSpec, TaskStatus, task_spec::Work},
+    proto::v1::{ChatCompletion, ChatMessage, TaskOptions, TaskSpec, TaskStatus, task_spec::Work},
     simulator::{self, AnswerTokens, CallRecord, Latency},
 };
 
 use crate::{
-    built,
-    client::{Batch, Told, Watch, channel},
-    extra,
+    client::{Batch, Told, Watch},
     report::{Finding, Outcome, percent},
     stage::{Bench, Stage},
 };
@@ -24,20 +22,19 @@ const BUDGET: f64 = 0.6;
 
 /// The whole case.
 pub(crate) async fn kept(bench: Bench) -> Outcome {
-    let request = "tidings.v1.SubmitBatchRequest";
-    let field = built::field_like(request, "budget")?;
     let behaviour = simulator::Config {
         latency: Latency::Fixed(Duration::from_millis(200)),
         answer_tokens: Some(AnswerTokens { min: 50, max: 200 }),
         ..simulator::Config::default()
     };
-    let stage = Stage::start(&bench, "budget", behaviour, "prices.toml").await?;
-    let channel = channel(&stage.server.endpoint).await?;
-    let mut batch = Batch::default();
+    let mut stage = Stage::start(&bench, "budget", behaviour, "prices.toml").await?;
+    let mut batch = Batch {
+        budget_nanos: Some((BUDGET * 1e9) as u64),
+        ..Batch::default()
+    };
     let specs = (0..TASKS).map(spec).collect();
-    batch
-        .add_with(&channel, specs, extra::dollars(&field, BUDGET)?)
-        .await?;
+    let options = TaskOptions::default();
+    batch.add(&mut stage.client, specs, &options, false).await?;
     let watch = Watch::start(vec![stage.client.clone()], batch.id.clone());
     let parked = |told: &Told| {
         let progress = told.progress.as_ref();

@@ -8,7 +8,6 @@ use tidings::{
 };
 
 use crate::{
-    built,
     judge::Unit,
     report::{Finding, Outcome},
     stage::{Bench, Stage},
@@ -20,7 +19,6 @@ const UNIQUE_OF_TEN: usize = 7;
 
 /// The whole case.
 pub(crate) async fn shared(bench: Bench) -> Outcome {
-    built::field("tidings.v1.TaskOptions", "cache")?;
     let tasks = bench.lasting(TASKS) as usize;
     let behaviour = simulator::Config {
         latency: Latency::Fixed(Duration::from_millis(20)),

@@ -55,6 +55,7 @@ pub(crate) async fn paid(bench: Bench) -> Outcome {
     let failed = watch.sees(|told| told.count(TaskStatus::Error));
     stage.upstream.set_faults(Faults::default())?;
     let resume = ResumeBatchRequest {
+        budget_nanos: None,
         batch_id: batch.id.clone(),
     };
     stage.client.resume_batch(resume).await?;

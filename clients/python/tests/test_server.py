@@ -92,6 +92,20 @@ def test_status_and_listing_find_the_tasks(live: Any) -> None:
     live.cancel(batch)
 
 
+def test_a_batch_keeps_to_its_budget_and_is_given_more(live: Any) -> None:
+    # A function costs nothing, so that it fits into any budget.
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+    batch = live.submit([tidings.Function("debug.echo", 1)], not_before=later, budget_nanos=5)
+    assert live.batch(batch).progress.budget == tidings.Budget(limit_nanos=5, spent_nanos=0, reserved_nanos=0)
+    assert live.resume(batch, budget_nanos=7).progress.budget.limit_nanos == 7
+    with pytest.raises(tidings.FailedPrecondition, match="budget_nanos"):
+        live.resume(batch, budget_nanos=0)
+    with pytest.raises(tidings.InvalidArgument, match="prices"):
+        live.submit(["of a model without a price"], budget_nanos=5)
+    assert live.batch(held(live)).progress.budget is None
+    live.cancel(batch)
+
+
 def test_an_equal_prompt_is_answered_from_the_cache_until_it_is_invalidated(live: Any) -> None:
     def answered() -> Any:
         batch = live.submit(["asked often"], cache=tidings.CacheMode.ENABLED, cache_max_age=3600)

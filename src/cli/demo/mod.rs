@@ -68,7 +68,7 @@ async fn play(prompts: Vec<Prompt>, stage: &Stage, output: Output) -> Result<End
         output: output.clone(),
     };
     let submitted = submitter
-        .all(prompts, &v1::TaskOptions::default(), &fresh_key())
+        .all(prompts, &v1::TaskOptions::default(), &fresh_key(), None)
         .await?;
     output.note(&format!(
         "submitted {} prompts as batch {}; watching every transition",

@@ -23,6 +23,7 @@ fn processing() -> Task {
         create_time: START,
         caching: None,
         stream: false,
+        max_cost_micros: 0,
     };
     let id = IdRange::new(START, 0, 1, 1).first;
     let mut task = Task::new(id, BatchId::new(START, 0, 1), Arc::new(spec), 1);

@@ -201,6 +201,7 @@ impl Terms {
             retry_of: None,
             create_time: rules.now,
             stream,
+            max_cost_micros: 0,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::machine::Machine;
 use crate::{
     clock::Timestamp,
-    model::{Event, Status, Task, TaskId, WorkerId},
+    model::{BatchId, Event, Status, Task, TaskId, WorkerId, funds::out_of_budget},
     store::{Acquired, Error},
 };
 
@@ -21,7 +21,7 @@ impl Machine {
         self.index.promote(now);
         let mut acquired = Acquired::default();
         while acquired.tasks.len() < max
-            && let Some(id) = self.index.take(now)
+            && let Some(id) = self.next(now)?
         {
             // One record that cannot be read must not keep the tasks behind it from starting; it stays out of the
             // queues, and reads of it say what is wrong.
@@ -35,6 +35,56 @@ impl Machine {
         acquired.more = self.index.has_ready();
         acquired.next_due = self.index.next_due();
         Ok(acquired)
+    }
+
+    /// Takes the next task to start out of its line. Batches that it would cost too much are held back.
+    fn next(&mut self, now: Timestamp) -> Result<Option<TaskId>, Error> {
+        let batches = &self.batches;
+        let mut short = Vec::new();
+        let taken = self.index.take(now, &mut |batch, cost| {
+            // A batch of which something is queued is in memory.
+            let funds = batches.get(&batch).and_then(|record| record.batch.funds);
+            let fits = funds.is_none_or(|funds| funds.has_room(cost));
+            if !fits {
+                short.push((batch, cost));
+            }
+            fits
+        });
+        for (batch, cost) in short {
+            self.fall_short(batch, cost, now)?;
+        }
+        Ok(taken)
+    }
+
+    /// The next task of a batch does not fit: the batch waits for its calls under way, or, if there are none, for people.
+    fn fall_short(&mut self, id: BatchId, cost: u64, now: Timestamp) -> Result<(), Error> {
+        let Some(record) = self.batch(id)? else {
+            return Ok(());
+        };
+        match &mut record.batch.funds {
+            Some(funds) if funds.reserved > 0 => {
+                funds.short = Some(cost);
+                self.overlay.batches.insert(id);
+                self.overlay.amended.push(id);
+            }
+            _ => {
+                self.park(id, out_of_budget(now))?;
+                self.index.let_go_on(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a batch take turns again for which there may be room in its budget now.
+    pub(super) fn let_go_on(&mut self, id: BatchId) {
+        let funds = self.batches.get_mut(&id);
+        let funds = funds.and_then(|record| record.batch.funds.as_mut());
+        if let Some(funds) = funds.filter(|funds| funds.may_go_on()) {
+            funds.short = None;
+            self.index.let_go_on(id);
+            self.overlay.batches.insert(id);
+            self.overlay.amended.push(id);
+        }
     }
 
     fn start(

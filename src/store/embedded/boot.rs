@@ -41,6 +41,9 @@ impl Machine {
             if record.batch.parked.is_some() {
                 self.index.park(record.batch.id);
             }
+            if record.batch.funds.is_some_and(|it| it.short.is_some()) {
+                self.index.hold_short(record.batch.id);
+            }
             if record.batch.is_done() {
                 continue;
             }
@@ -86,6 +89,7 @@ impl Machine {
         let head = self.index.reserve_head(1);
         self.record(task.clone(), Some(Status::Processing))?;
         self.requeue_or_end(&task, live, head, now);
+        self.let_go_on(task.batch_id);
         Ok(())
     }
 }
@@ -103,8 +107,9 @@ fn live(id: TaskId, head: &Head) -> Result<Live, Error> {
         priority,
         head.due,
         head.deadline,
-        head.weight,
-    ))
+        u64::from(head.weight),
+    )
+    .costing(u64::from(head.max_cost_micros) * 1_000))
 }
 
 fn unreadable(id: TaskId, fault: &Fault) -> Error {

@@ -16,10 +16,20 @@ impl Machine {
     pub(super) fn commit(&mut self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
         let now = self.now();
         let head = self.index.reserve_head(commits.len());
-        (head..)
-            .zip(commits)
-            .map(|(seat, commit)| self.commit_one(commit, seat, now))
-            .collect()
+        let mut verdicts = Vec::with_capacity(commits.len());
+        let mut batches: Vec<BatchId> = Vec::new();
+        for (seat, commit) in (head..).zip(commits) {
+            let batch = commit.task.batch_id;
+            let verdict = self.commit_one(commit, seat, now)?;
+            if verdict == Verdict::Applied && !batches.contains(&batch) {
+                batches.push(batch);
+            }
+            verdicts.push(verdict);
+        }
+        for batch in batches {
+            self.let_go_on(batch);
+        }
+        Ok(verdicts)
     }
 
     fn commit_one(&mut self, commit: Commit, head: i64, now: Timestamp) -> Result<Verdict, Error> {
@@ -83,7 +93,7 @@ impl Machine {
     }
 
     /// Holds a batch back, unless it is held back already: the first reason is the one to mend.
-    fn park(&mut self, id: BatchId, parked: Parked) -> Result<(), Error> {
+    pub(super) fn park(&mut self, id: BatchId, parked: Parked) -> Result<(), Error> {
         if let Some(record) = self.batch(id)?
             && record.batch.parked.is_none()
         {

@@ -29,6 +29,8 @@ pub(super) struct Index {
     turns: [Row<BatchId>; 3],
     delayed: BTreeSet<(Timestamp, TaskId)>,
     parked: HashSet<BatchId>,
+    /// Batches whose next task does not fit into their budgets for now.
+    short: HashSet<BatchId>,
     /// Those of parked batches too.
     ready: u64,
     processing: u64,
@@ -96,24 +98,41 @@ impl Index {
         self.head
     }
 
-    /// Takes the next task to start out of its line; it must be held or queued again at once.
-    pub(super) fn take(&mut self, now: Timestamp) -> Option<TaskId> {
+    /// Takes the next task to start out of its line; it must be held or queued again at once. A batch that cannot
+    /// `afford` its next one takes no turns from then on.
+    pub(super) fn take(
+        &mut self,
+        now: Timestamp,
+        afford: &mut dyn FnMut(BatchId, u64) -> bool,
+    ) -> Option<TaskId> {
         let mut priorities = [2, 1, 0];
         if (self.starts + 1).is_multiple_of(AGING_INTERVAL) {
             priorities.reverse();
         }
         let taken = priorities
             .into_iter()
-            .find_map(|it| self.take_turn(it, now));
+            .find_map(|it| self.take_turn(it, now, afford));
         self.starts += u64::from(taken.is_some());
         taken
     }
 
     /// The next task of the batch whose turn it is. A batch of which nothing is left leaves without a turn.
-    fn take_turn(&mut self, priority: usize, now: Timestamp) -> Option<TaskId> {
+    fn take_turn(
+        &mut self,
+        priority: usize,
+        now: Timestamp,
+        afford: &mut dyn FnMut(BatchId, u64) -> bool,
+    ) -> Option<TaskId> {
         while let Some(batch) = self.turns[priority].first() {
             let goes_on = self.line(batch).queued() <= LAST_TURN;
-            let taken = self.take_from(batch, priority, now);
+            let taken = match self.take_from(batch, priority, now, afford) {
+                Taken::Task(id) => Some(id),
+                Taken::Nothing => None,
+                Taken::Short => {
+                    self.hold_short(batch);
+                    continue;
+                }
+            };
             let is_over = self.line(batch).rows[priority].is_empty();
             if is_over || !goes_on {
                 self.turns[priority].pop();
@@ -131,22 +150,35 @@ impl Index {
     }
 
     /// The first task in a row that can start. What cannot is passed over for good.
-    fn take_from(&mut self, batch: BatchId, priority: usize, now: Timestamp) -> Option<TaskId> {
-        let line = self.lines.get_mut(&batch)?;
-        while let Some(id) = line.rows[priority].pop() {
+    fn take_from(
+        &mut self,
+        batch: BatchId,
+        priority: usize,
+        now: Timestamp,
+        afford: &mut dyn FnMut(BatchId, u64) -> bool,
+    ) -> Taken {
+        let Some(line) = self.lines.get_mut(&batch) else {
+            return Taken::Nothing;
+        };
+        while let Some(id) = line.rows[priority].first() {
             let live = self.live.get_mut(&id).filter(|it| it.place == Place::Ready);
             let Some(live) = live else {
+                line.rows[priority].pop();
                 continue;
             };
+            if live.deadline > now && !afford(batch, live.cost) {
+                return Taken::Short;
+            }
+            line.rows[priority].pop();
             live.place = Place::Aside;
             line.ready -= 1;
             line.aside += 1;
             self.ready -= 1;
             if live.deadline > now {
-                return Some(id);
+                return Taken::Task(id);
             }
         }
-        None
+        Taken::Nothing
     }
 
     /// Moves delayed tasks that have become due to the heads of their lines, in the order in which they did.
@@ -196,9 +228,29 @@ impl Index {
         }
     }
 
-    /// Lets a parked batch go on: the next turn is its.
+    /// Keeps a batch from taking turns until there is room in its budget.
+    pub(super) fn hold_short(&mut self, batch: BatchId) {
+        self.short.insert(batch);
+        for priority in self.rows_of(batch) {
+            self.turns[priority].remove(batch);
+        }
+    }
+
+    /// There may be room in a batch's budget again: it joins behind the others, unless it is parked.
+    pub(super) fn let_go_on(&mut self, batch: BatchId) {
+        if !self.short.remove(&batch) || self.parked.contains(&batch) {
+            return;
+        }
+        let position = self.next_tail();
+        for priority in self.rows_of(batch) {
+            self.turns[priority].insert(position, batch);
+        }
+    }
+
+    /// Lets a parked batch, or one short of budget, go on: the next turn is its.
     pub(super) fn resume(&mut self, batch: BatchId) {
-        if !self.parked.remove(&batch) {
+        let was_short = self.short.remove(&batch);
+        if !self.parked.remove(&batch) && !was_short {
             return;
         }
         let first = self.reserve_head(1);
@@ -209,7 +261,7 @@ impl Index {
 
     /// Forgets a batch that has been removed.
     pub(super) fn forget(&mut self, batch: BatchId) {
-        if self.parked.remove(&batch) {
+        if self.parked.remove(&batch) | self.short.remove(&batch) {
             self.lines.remove(&batch);
         }
     }
@@ -269,7 +321,8 @@ impl Index {
         let priority = priority as usize - 1;
         let line = self.lines.entry(batch).or_default();
         let row = &mut line.rows[priority];
-        let joins = row.is_empty() && !self.parked.contains(&batch);
+        let waits = self.parked.contains(&batch) || self.short.contains(&batch);
+        let joins = row.is_empty() && !waits;
         row.insert(position, id);
         line.ready += 1;
         self.ready += 1;
@@ -304,6 +357,16 @@ impl Index {
             self.lines.remove(&batch);
         }
     }
+}
+
+/// What a batch's turn came to.
+enum Taken {
+    /// A task that starts.
+    Task(TaskId),
+    /// Nothing was left.
+    Nothing,
+    /// The next task does not fit into the batch's budget.
+    Short,
 }
 
 #[cfg(test)]

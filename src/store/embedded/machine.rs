@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    model::{Batch, BatchId, Status, Task, TaskId},
+    model::{Batch, BatchId, Bill, Funds, Status, Task, TaskId},
     store::{Amendment, Capacity, Error, Moved, Note, Renewal, Stats},
 };
 
@@ -102,11 +102,15 @@ impl Machine {
     pub(super) fn record(&mut self, task: Task, from: Option<Status>) -> Result<(), Error> {
         let missing = || Error::Corrupt(format!("the batch of task {} is missing", task.id));
         let status = task.status();
+        let ended = self.ended(&task, from)?;
         if !self.batches.contains_key(&task.batch_id) {
             self.batch(task.batch_id)?;
         }
         // Whatever the clock says, the batch of a task that moves is not past its retention.
         let record = self.batches.get_mut(&task.batch_id).ok_or_else(missing)?;
+        if let Some(funds) = &mut record.batch.funds {
+            charge(funds, &task, from, ended);
+        }
         let position = record.log_end;
         record.log_end += 1;
         record.batch.counts.shift(from, status);
@@ -132,6 +136,18 @@ impl Machine {
         }
         self.overlay.tasks.insert(task.id, task);
         Ok(())
+    }
+
+    /// How the attempt stood that a task's last transition ended; looked up only where it is about money.
+    fn ended(&self, task: &Task, from: Option<Status>) -> Result<Ended, Error> {
+        if from != Some(Status::Processing) || task.spec.max_cost() == 0 {
+            return Ok(Ended::default());
+        }
+        let before = self.task(task.id)?;
+        Ok(before.map_or_else(Ended::default, |before| Ended {
+            was_sent: before.sent,
+            was_aside: before.aside,
+        }))
     }
 
     /// Makes sure that a batch which may just have become done is removed one day.
@@ -164,6 +180,9 @@ impl Machine {
         let Some(live) = held else {
             return Ok(false);
         };
+        if (renewal.sent || renewal.aside) && !self.mark(renewal)? {
+            return Ok(false);
+        }
         self.index.hold(renewal.id, live.fence, until);
         let noted = (renewal.fence.revision, renewal.progress.min(100));
         let before = self.progress.write().insert(renewal.id, noted);
@@ -173,12 +192,37 @@ impl Machine {
                 progress: noted.1,
             });
         }
-        if renewal.sent {
-            let mut task = self.stored(renewal.id)?;
-            if !task.sent {
-                task.sent = true;
-                self.overlay.tasks.insert(task.id, task);
+        Ok(true)
+    }
+
+    /// Writes down that a call may be sent, or that its task waits aside. False when the call does not fit into the
+    /// budget any more.
+    fn mark(&mut self, renewal: &Renewal) -> Result<bool, Error> {
+        let mut task = self.stored(renewal.id)?;
+        let (id, cost) = (task.batch_id, task.spec.max_cost());
+        let record = if cost > 0 { self.batch(id)? } else { None };
+        let before = (task.sent, task.aside);
+        match record.and_then(|record| record.batch.funds.as_mut()) {
+            Some(funds) if renewal.sent && task.aside => {
+                if !funds.has_room(cost) {
+                    return Ok(false);
+                }
+                funds.reserve(cost);
+                task.aside = false;
             }
+            Some(funds) if !renewal.sent && !task.sent && !task.aside => {
+                funds.give_back(cost);
+                task.aside = true;
+            }
+            _ => {}
+        }
+        task.sent |= renewal.sent;
+        if before.1 != task.aside {
+            self.overlay.batches.insert(id);
+            self.let_go_on(id);
+        }
+        if before != (task.sent, task.aside) {
+            self.overlay.tasks.insert(task.id, task);
         }
         Ok(true)
     }
@@ -194,13 +238,13 @@ impl Machine {
         };
         let batch = &mut record.batch;
         let changed = match amendment {
-            Amendment::Resume => batch.parked.take().is_some(),
+            Amendment::Resume { budget } => resume(batch, budget),
             Amendment::Close => std::mem::replace(&mut batch.open, false),
         };
         let batch = batch.clone();
         if changed {
             match amendment {
-                Amendment::Resume => self.index.resume(id),
+                Amendment::Resume { .. } => self.index.resume(id),
                 Amendment::Close => self.schedule_removal(id),
             }
             self.overlay.batches.insert(id);
@@ -239,4 +283,38 @@ impl Machine {
         }
         last
     }
+}
+
+/// How an attempt stood when it ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ended {
+    was_sent: bool,
+    was_aside: bool,
+}
+
+/// Takes note of what a task that came from `from` may cost, or of what it has cost.
+fn charge(funds: &mut Funds, task: &Task, from: Option<Status>, ended: Ended) {
+    let most = task.spec.max_cost();
+    if task.status() == Status::Processing {
+        funds.reserve(most);
+    } else if from == Some(Status::Processing) {
+        let reserved = if ended.was_aside { 0 } else { most };
+        funds.settle(reserved, Bill::of(task).cost(most, ended.was_sent));
+    }
+}
+
+/// Lets a batch go on, with another budget if one is given that can be. Answers whether anything has changed.
+fn resume(batch: &mut Batch, budget: Option<u64>) -> bool {
+    let before = batch.funds.map(|funds| funds.budget);
+    if let Some(budget) = budget
+        && !batch.funds.as_mut().is_some_and(|it| it.change(budget))
+    {
+        return false;
+    }
+    let was_changed = batch.funds.map(|funds| funds.budget) != before;
+    let changed = batch.parked.take().is_some() || was_changed;
+    if let Some(funds) = batch.funds.as_mut().filter(|_| changed) {
+        funds.short = None;
+    }
+    changed
 }

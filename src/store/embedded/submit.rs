@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, IdRange, Task},
+    model::{Batch, BatchId, Funds, IdRange, Task},
     store::{
         Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Submission,
         record::{cbor, encode_spec},
@@ -66,7 +66,8 @@ impl Machine {
                 task.due,
                 spec.deadline,
                 spec.weight(),
-            );
+            )
+            .costing(spec.max_cost());
             self.record(task, None)?;
             self.index.queue(id, live, Seat::Tail, now);
         }
@@ -134,6 +135,7 @@ impl Machine {
                     .map_or(Timestamp::default(), |spec| spec.create_time);
                 let mut batch = Batch::new(id, create_time);
                 batch.open = submission.keep_open;
+                batch.funds = submission.budget.map(Funds::new);
                 let record = BatchRecord {
                     batch,
                     log_end: 0,

@@ -22,6 +22,7 @@ fn task() -> Task {
         create_time: now,
         caching: None,
         stream: false,
+        max_cost_micros: 0,
     };
     Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{Event, Status, Task, TaskId, WorkerId},
+    model::{Event, Status, Task, TaskId, WorkerId, funds::out_of_budget},
     store::{Acquired, Error, record},
 };
 
@@ -119,6 +119,7 @@ impl RedisStore {
                 decimal(max.min(CALL_TASKS)),
                 decimal(lease.as_millis()),
                 request.to_be_bytes().to_vec(),
+                record::cbor(&out_of_budget(self.router.common.clock.now())),
             ],
         };
         (call, request)

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, Counts, Parked, Usage},
+    model::{Batch, BatchId, Counts, Funds, Parked, Usage},
     store::{Amendment, Error, Log, Stats, record},
 };
 
@@ -62,11 +62,12 @@ impl RedisStore {
         let Some(partition) = self.partition_of(id.partition()) else {
             return Ok(None);
         };
-        let what = match amendment {
-            Amendment::Resume => "resume",
-            Amendment::Close => "close",
+        let (what, budget) = match amendment {
+            Amendment::Resume { budget } => ("resume", budget),
+            Amendment::Close => ("close", None),
         };
-        let args = vec![id.as_bytes().to_vec(), what.into()];
+        let budget = budget.map(decimal).unwrap_or_default();
+        let args = vec![id.as_bytes().to_vec(), what.into(), budget];
         let answer = self.router.run_one(Script::Amend, partition, args).await?;
         decode(id, &answer)
     }
@@ -131,7 +132,9 @@ impl RedisStore {
 /// Reads a batch's fields in the order of the scripts; none when there is no such batch.
 fn decode(id: BatchId, fields: &Value) -> Result<Option<Batch>, Error> {
     let odd = || reply::odd("a batch");
-    let [open, create, numbers @ .., end, parked] = reply::array(fields).ok_or_else(odd)? else {
+    let fields = reply::array(fields).ok_or_else(odd)?;
+    let (fields, money) = fields.split_last_chunk().ok_or_else(odd)?;
+    let [open, create, numbers @ .., end, parked] = fields else {
         return Err(odd());
     };
     if matches!(open, Value::Nil) {
@@ -147,6 +150,25 @@ fn decode(id: BatchId, fields: &Value) -> Result<Option<Batch>, Error> {
         // 0 is what a sum without an end leaves behind.
         last_end_time: reply::int(end).filter(|end| *end != 0).map(Timestamp),
         parked: reply::bytes(parked).map(decode_parked).transpose()?,
+        funds: decode_funds(money).ok_or_else(odd)?,
+    }))
+}
+
+/// What a batch may spend, has spent, holds ready, and is short of.
+fn decode_funds(fields: &[Value; 4]) -> Option<Option<Funds>> {
+    let number = |value: &Value| match value {
+        Value::Nil => Some(None),
+        value => reply::count(value).map(Some),
+    };
+    let [budget, spent, reserved, short] = fields;
+    let Some(budget) = number(budget)? else {
+        return Some(None);
+    };
+    Some(Some(Funds {
+        budget,
+        spent: number(spent)?.unwrap_or_default(),
+        reserved: number(reserved)?.unwrap_or_default(),
+        short: number(short)?,
     }))
 }
 

@@ -11,7 +11,7 @@ use super::{
     script::Script,
 };
 use crate::{
-    model::{Cause, Status},
+    model::{Bill, Cause, Status},
     store::{Commit, Error, Guard, TOMBSTONE_RETENTION, Verdict, record},
 };
 
@@ -135,10 +135,11 @@ fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<(Vec<Vec<u8>>, Vec<usi
 /// `fence 12 | u8 guard | batch 16` and then
 /// `u8 from | u8 to | u8 place | u8 priority | u32 revision | u8 status | i64 due, deadline, expiry, end | u64 × 5 usage
 /// | u64 weight`,
-/// then the expiry of record and tombstone once more as text, since a script's numbers cost it time to write.
+/// then the expiry of record and tombstone once more as text, since a script's numbers cost it time to write, then
+/// `u64 held ready | u8 1 where the cost is known | u64 cost`.
 fn pack_move(commit: &Commit) -> Vec<u8> {
     let task = &commit.task;
-    let mut bytes = Vec::with_capacity(152);
+    let mut bytes = Vec::with_capacity(176);
     bytes.extend(commit.fence.epoch.to_be_bytes());
     bytes.extend(commit.fence.revision.to_be_bytes());
     let leased = commit.guard == Guard::LeaseExpired;
@@ -171,6 +172,13 @@ fn pack_move(commit: &Commit) -> Vec<u8> {
         }
         bytes.push(0);
     }
+    let (is_known, cost) = match Bill::of(task) {
+        Bill::Known(cost) => (1, cost),
+        Bill::Unknown => (0, 0),
+    };
+    bytes.extend(task.spec.max_cost().to_be_bytes());
+    bytes.push(is_known);
+    bytes.extend(cost.to_be_bytes());
     bytes
 }
 

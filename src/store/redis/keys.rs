@@ -12,7 +12,7 @@
 //! d           zset    ids that wait, by due time
 //! timer       zset    ids of all tasks not terminal: lease expiry while processing, deadline while queued
 //! dl          zset    ids of processing tasks whose deadline comes before their lease's end, by deadline
-//! b:<batch>   hash    counters, sums and state of a batch
+//! b:<batch>   hash    counters, sums, state and money of a batch
 //! bl:<batch>  string  its log, entries of 24 bytes: task id, u32 revision, u8 status, 3 unused
 //! bc:<batch>  string  the id ranges of its submits, 20 bytes each: first id, u32 count
 //! bs          zset    batch ids by create time

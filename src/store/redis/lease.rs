@@ -135,8 +135,17 @@ fn renewal_args(renewal: &Renewal) -> [Vec<u8>; 4] {
         renewal.id.as_bytes().to_vec(),
         fence_bytes(renewal.fence),
         decimal(renewal.progress),
-        decimal(u8::from(renewal.sent)),
+        decimal(mark(renewal)),
     ]
+}
+
+/// What a renewal says of its task's call, as the script takes it.
+fn mark(renewal: &Renewal) -> u8 {
+    match (renewal.sent, renewal.aside) {
+        (true, _) => 1,
+        (false, true) => 2,
+        (false, false) => 0,
+    }
 }
 
 /// A fence as a record begins with it.

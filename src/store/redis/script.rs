@@ -8,7 +8,7 @@ use redis::Script as Source;
 
 use super::{commit, keys, message};
 use crate::{
-    model::{Cause, Priority, Status},
+    model::{Cause, Priority, Status, funds},
     store::{
         AGING_INTERVAL, IDEMPOTENCY_WINDOW, LAST_TURN, OUTPUT_MAX, OUTPUT_PAGE,
         TOMBSTONE_RETENTION, record,
@@ -30,8 +30,8 @@ const READ_STEP: usize = 8;
 /// Output outlives the longest attempt by this much at most, where nobody removed it.
 const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
 /// Fields of a batch in the order in which scripts return them.
-const BATCH_FIELDS: &str =
-    "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'parked' }";
+const BATCH_FIELDS: &str = "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'parked', \
+     'budget', 'spent', 'reserved', 'short' }";
 
 /// The scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants
 }
 
-fn limits() -> [(&'static str, u64); 13] {
+fn limits() -> [(&'static str, u64); 14] {
     [
         ("CHUNK", CHUNK as u64),
         ("PROMOTE_MAX", PROMOTE_MAX as u64),
@@ -179,6 +179,7 @@ fn limits() -> [(&'static str, u64); 13] {
         ("OUTPUT_MAX", OUTPUT_MAX as u64),
         ("OUTPUT_PAGE", OUTPUT_PAGE as u64),
         ("OUTPUT_MS", OUTPUT_TTL.as_millis() as u64),
+        ("MAX_BUDGET", funds::MAX_BUDGET),
     ]
 }
 
@@ -204,6 +205,8 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("STATUS_AT", 12),
         ("PROGRESS_AT", 13),
         ("SENT_AT", 20),
+        ("ASIDE_AT", 21),
+        ("COST_AT", 56),
         ("PRIORITY_AT", 15),
         ("DUE_AT", 24),
         ("DEADLINE_AT", 32),

@@ -129,6 +129,7 @@ impl RedisStore {
         let (more, share) = (load(submission), self.capacity.share(self.partitions));
         args.extend([parts.log, parts.moved]);
         args.extend([more.tasks, more.bytes, share.tasks, share.bytes].map(decimal));
+        args.push(submission.budget.map(decimal).unwrap_or_default());
         let [high, normal, low] = parts.ready;
         for section in [
             parts.records,

@@ -118,6 +118,7 @@ async fn a_batch_parks_when_no_endpoint_has_money_and_goes_on_with_the_first_tha
     // The cheap one stays poor.
     dear.set_faults(Faults::default()).unwrap();
     let request = ResumeBatchRequest {
+        budget_nanos: None,
         batch_id: id.clone(),
     };
     server.client.resume_batch(request).await.unwrap();

@@ -16,6 +16,7 @@ on_each_store! {
     every_answer_tells_its_cost_and_the_batch_their_sum,
     what_comes_from_the_cache_costs_nothing,
     a_model_without_a_price_costs_nothing_that_is_known,
+    what_models_cost_is_counted_by_their_names,
 }
 
 /// 2.50 and 10 a million.
@@ -23,6 +24,7 @@ const PRICE: Price = Price {
     input: 2_500_000,
     cached_input: 1_250_000,
     output: 10_000_000,
+    max_output_tokens: None,
 };
 
 async fn priced(kind: Kind, upstream: simulator::Config, model: &str) -> TestServer {
@@ -111,5 +113,26 @@ async fn a_model_without_a_price_costs_nothing_that_is_known(kind: Kind) {
     assert!(usage(&tasks[0]).output_tokens > 0);
     assert_eq!(usage(&tasks[0]).cost_nanos, 0);
     assert_eq!(sum(&mut server.client, &batch).await, 0);
+    server.stop().await;
+}
+
+async fn what_models_cost_is_counted_by_their_names(kind: Kind) {
+    // Metrics are of the whole process: a name that no other test has.
+    let model = format!("counted-{kind:?}");
+    let prices = [(model.clone(), PRICE)];
+    let mut server = TestServer::start_with(kind, simulator::Config::default(), |config| {
+        config.model = model.clone();
+        config.prices = prices.into_iter().collect();
+    })
+    .await;
+    let batch = submit(&mut server.client, [prompt("p"), prompt("q")]).await;
+    ended(&mut server.client, &batch.batch_id).await;
+    let metrics = reqwest::get(format!("{}/metrics", server.admin)).await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let line = format!("tidings_cost_nanos_total{{model=\"{model}\"}} ");
+    let value = metrics.lines().find_map(|it| it.strip_prefix(&line));
+    let value: u64 = value.expect(&line).parse().unwrap();
+    assert!(value > 0);
+    assert_eq!(value, sum(&mut server.client, &batch.batch_id).await);
     server.stop().await;
 }

@@ -1,5 +1,6 @@
 //! What clients see: every test talks gRPC to a whole server, on each store.
 
+mod budget;
 mod cache;
 mod cancel;
 mod damage;

@@ -60,6 +60,7 @@ async fn a_batch_without_money_is_parked_and_goes_on_when_resumed(kind: Kind) {
 
     server.upstream.set_faults(Faults::default()).unwrap();
     let request = ResumeBatchRequest {
+        budget_nanos: None,
         batch_id: id.clone(),
     };
     let resumed = server

@@ -59,7 +59,10 @@ async fn refusals(client: &mut Client, batch: &str, id: &str) -> Vec<(&'static s
     let get = GetBatchRequest {
         batch_id: batch_id.clone(),
     };
-    let resume = ResumeBatchRequest { batch_id };
+    let resume = ResumeBatchRequest {
+        batch_id,
+        budget_nanos: None,
+    };
     let list = ListTasksRequest::default();
     vec![
         ("submit", client.submit_batch(submit).await.err()),

@@ -108,7 +108,10 @@ async fn held_back(kind: Kind) -> (TestServer, String, String) {
 }
 
 async fn resume(client: &mut Client, batch_id: String) {
-    let request = ResumeBatchRequest { batch_id };
+    let request = ResumeBatchRequest {
+        batch_id,
+        budget_nanos: None,
+    };
     client.resume_batch(request).await.unwrap();
 }
 

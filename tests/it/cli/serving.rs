@@ -39,10 +39,16 @@ struct Pair {
 
 impl Pair {
     fn start(upstream: &[&str]) -> Self {
+        Self::with(upstream, &[])
+    }
+
+    /// With arguments for the server too.
+    fn with(upstream: &[&str], more: &[&str]) -> Self {
         let simulate = ["simulate-upstream", "--listen", ANY];
         let upstream = Running::start(&[&simulate[..], upstream].concat());
         let (directory, store) = directory();
-        let server = serve(&store, &["--upstream-url", upstream.word("http://")]);
+        let at = ["--upstream-url", upstream.word("http://")];
+        let server = serve(&store, &[&at[..], more].concat());
         Pair {
             endpoint: format!("http://{}", server.word("127.0.0.1:")),
             _upstream: upstream,
@@ -147,6 +153,40 @@ fn every_command_has_its_answer_from_a_server() {
     let (code, resumed) = ask(&["resume", &batch]);
     assert_eq!((code, &resumed[0]["id"]), (0, &batch.into()));
     assert_eq!(ask(&["status", "no-id"]).0, 2);
+}
+
+#[test]
+fn a_batch_with_a_budget_is_parked_at_its_end_and_resumed_with_more() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("tidings.toml");
+    let prices = "model = \"m\"\n[prices.m]\ninput = 1\noutput = 1\nmax_output_tokens = 500\n";
+    std::fs::write(&file, prices).expect("a file");
+    let file = file.to_str().expect("a path");
+    let pair = Pair::with(&[], &["--config", file]);
+    let prompts = "prompt\n".repeat(40);
+    let submit = ["submit", "-", "--budget", "0.001"];
+    let (code, lines) = pair.ask(&submit, &prompts);
+    assert_eq!(code, 0, "{lines:?}");
+    let batch = lines[0]["batch_id"].as_str().expect("an id").to_owned();
+    let (code, lines) = pair.ask(&["watch", &batch, "--timeout", "5s"], "");
+    let mut told = lines.iter().filter_map(|line| line["progress"].as_object());
+    let parked = told.next_back().expect("counters");
+    assert_ne!(code, 0, "{lines:?}");
+    assert_eq!(parked["parked"]["reason"], "PARK_REASON_BUDGET");
+    assert_eq!(parked["budget"]["limit_nanos"], 1_000_000);
+
+    let (code, _) = pair.ask(&["resume", &batch, "--budget", "0.0000001"], "");
+    assert_ne!(code, 0);
+    let (code, resumed) = pair.ask(&["resume", &batch, "--budget", "1"], "");
+    let limit = &resumed[0]["progress"]["budget"]["limit_nanos"];
+    assert_eq!((code, limit), (0, &1_000_000_000.into()), "{resumed:?}");
+    let (code, lines) = pair.ask(&["watch", &batch], "");
+    assert_eq!(code, 0, "{lines:?}");
+    assert_eq!(lines.last().expect("a summary")["summary"]["completed"], 40);
+    for amount in ["", "1.", ".5", "-1", "1e3", "0.0000000001"] {
+        let (code, _) = pair.ask(&["submit", "-", "--budget", amount], "one\n");
+        assert_eq!(code, 2, "{amount}");
+    }
 }
 
 #[test]

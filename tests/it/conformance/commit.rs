@@ -180,6 +180,7 @@ pub(super) async fn a_running_task_that_is_cancelled_fences_its_worker(h: Harnes
         fence: task.fence(),
         progress: 50,
         sent: false,
+        aside: false,
     };
     assert_eq!(h.store.renew(&[renewal], LONG).await.unwrap(), [false]);
     assert_eq!(h.apply(&task, answer("late")).await, Verdict::Conflict);

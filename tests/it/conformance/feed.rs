@@ -98,6 +98,7 @@ pub(super) async fn progress_is_announced(h: Harness) {
         fence: task.fence(),
         progress: 40,
         sent: false,
+        aside: false,
     };
     h.store.renew(&[renewal], LONG).await.unwrap();
     let notes = hear(&mut changes, |change| match change {
@@ -133,7 +134,10 @@ pub(super) async fn what_happens_to_a_batch_is_announced(h: Harness) {
     let park = h.park();
     h.must(&task, park).await;
     assert!(amended().await.parked.is_some());
-    h.store.amend(batch, Amendment::Resume).await.unwrap();
+    h.store
+        .amend(batch, Amendment::Resume { budget: None })
+        .await
+        .unwrap();
     assert_eq!(amended().await.parked, None);
     h.store.amend(batch, Amendment::Close).await.unwrap();
     assert!(!amended().await.open);

@@ -154,6 +154,7 @@ impl Harness {
             create_time: now,
             caching: None,
             stream: false,
+            max_cost_micros: 0,
         }
     }
 
@@ -183,6 +184,7 @@ impl Harness {
             keep_open: false,
             ids: IdRange::new(self.store.now(), batch_id.partition(), self.draw(), count),
             specs: specs.into_iter().map(Arc::new).collect(),
+            budget: None,
             idempotency: None,
         }
     }

@@ -13,6 +13,7 @@ fn renewal(task: &tidings::model::Task, progress: u8) -> Renewal {
         fence: task.fence(),
         progress,
         sent: false,
+        aside: false,
     }
 }
 
@@ -79,6 +80,7 @@ pub(super) async fn a_call_once_marked_as_sent_stays_so_until_the_task_moves(h: 
     assert!(!task.sent);
     let sent = Renewal {
         sent: true,
+        aside: false,
         ..renewal(&task, 0)
     };
     let answers = h.store.renew(&[sent, renewal(&task, 1)], SHORT).await;

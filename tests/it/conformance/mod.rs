@@ -9,6 +9,7 @@ mod property;
 mod stores;
 
 mod batch;
+mod budget;
 mod capacity;
 mod commit;
 mod deadline;
@@ -135,6 +136,23 @@ cases! {
             a_task_held_back_can_be_cancelled,
             resuming_what_is_not_parked_changes_nothing,
         }
+        budget {
+            a_batch_starts_no_more_than_its_budget_can_pay_for,
+            what_an_answer_cost_less_than_it_might_is_there_for_the_next,
+            however_an_attempt_ends_it_is_settled_once,
+            a_late_worker_settles_nothing,
+            a_batch_that_can_pay_for_nothing_more_is_parked_until_it_may_spend_more,
+            a_budget_is_never_set_below_what_is_spent_and_reserved,
+            a_batch_short_of_budget_leaves_the_turns_and_joins_again_as_the_last,
+            a_batch_short_of_budget_takes_turns_at_no_priority,
+            a_batch_short_of_budget_waits_with_what_would_fit_as_well,
+            a_batch_short_of_budget_has_one_turn_at_each_priority_again,
+            a_task_that_cannot_be_paid_for_can_be_cancelled_and_others_go_on,
+            workers_that_acquire_at_once_never_pass_a_budget,
+            a_reopened_store_knows_what_is_spent_and_reserved,
+            a_task_that_waits_aside_reserves_nothing_until_its_call_goes_out,
+            a_task_that_ends_aside_leaves_the_reservations_of_others_alone,
+        }
         batch {
             counts_follow_every_transition,
             usage_sums_every_answer_once,
@@ -210,6 +228,7 @@ cases! {
         }
         commit { verdicts_come_in_order_and_a_conflict_spoils_no_other }
         output { only_who_holds_a_task_extends_its_output }
+        budget { workers_that_acquire_at_once_never_pass_a_budget }
         parked { a_resumed_batch_has_the_next_turn_in_its_order }
         reading {
             lookups_answer_in_order_and_unknown_ids_are_missing,

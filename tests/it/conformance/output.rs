@@ -176,6 +176,7 @@ pub(super) async fn output_is_hinted_at_and_changes_nothing_else(h: Harness) {
         fence: task.fence(),
         progress: 40,
         sent: false,
+        aside: false,
     };
     h.store.renew(&[renewal], LONG).await.unwrap();
     assert_eq!(extend(&h, &[piece(&task, 0, "a")]).await, [true]);

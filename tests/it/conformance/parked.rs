@@ -17,7 +17,10 @@ async fn park(h: &Harness, placed: &Placed) {
 
 /// Resumes a batch and acquires all there is: tells what follows the task that parked the batch.
 async fn resume(h: &Harness, placed: &Placed) -> Vec<TaskId> {
-    let amended = h.store.amend(placed.batch, Amendment::Resume).await;
+    let amended = h
+        .store
+        .amend(placed.batch, Amendment::Resume { budget: None })
+        .await;
     let batch = amended.unwrap().unwrap();
     assert_eq!(batch.parked, None);
     assert_eq!(h.batch(placed.batch).await, batch);
@@ -59,7 +62,10 @@ pub(super) async fn a_parked_batch_takes_no_turns_and_joins_again_as_the_first(h
     assert_eq!(h.take_ids(4).await, expected);
     let stats = h.store.stats().await.unwrap();
     assert_eq!((stats.ready, stats.parked), (36, 20));
-    let resumed = h.store.amend(batches[0].batch, Amendment::Resume).await;
+    let resumed = h
+        .store
+        .amend(batches[0].batch, Amendment::Resume { budget: None })
+        .await;
     resumed.unwrap();
     let expected = [first[0], second[2], third[2], first[1]];
     assert_eq!(h.take_ids(4).await, expected);
@@ -111,7 +117,7 @@ pub(super) async fn a_task_held_back_can_be_cancelled(h: Harness) {
 pub(super) async fn resuming_what_is_not_parked_changes_nothing(h: Harness) {
     assert_eq!(
         h.store
-            .amend(h.batch_id(), Amendment::Resume)
+            .amend(h.batch_id(), Amendment::Resume { budget: None })
             .await
             .unwrap(),
         None
@@ -121,7 +127,7 @@ pub(super) async fn resuming_what_is_not_parked_changes_nothing(h: Harness) {
     let before = h.batch(second.batch).await;
     let after = h
         .store
-        .amend(second.batch, Amendment::Resume)
+        .amend(second.batch, Amendment::Resume { budget: None })
         .await
         .unwrap();
     assert_eq!(after, Some(before));

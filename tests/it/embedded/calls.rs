@@ -66,12 +66,16 @@ async fn a_call_that_changes_nothing_writes_nothing() {
         fence: task.fence(),
         progress: 50,
         sent: false,
+        aside: false,
     };
     assert_eq!(home.store().renew(&[renewal], LEASE).await.unwrap(), [true]);
     assert_eq!(home.found(task.id).await.progress, 50);
     home.store().overdue(9).await.unwrap();
     home.store().sweep().await.unwrap();
-    home.store().amend(batch, Amendment::Resume).await.unwrap();
+    home.store()
+        .amend(batch, Amendment::Resume { budget: None })
+        .await
+        .unwrap();
     assert_eq!(home.acquire(9).await, []);
     assert_eq!(home.store().commits(), before);
 }
@@ -91,6 +95,7 @@ async fn a_lease_that_runs_out_is_overdue_and_one_that_was_renewed_is_not_taken_
         fence: task.fence(),
         progress: 0,
         sent: false,
+        aside: false,
     };
     assert_eq!(home.store().renew(&[renewal], LEASE).await.unwrap(), [true]);
     let verdicts = home.store().commit(vec![lost.clone()]).await.unwrap();

@@ -98,6 +98,7 @@ async fn a_fence_of_either_epoch_holds_until_somebody_has_moved_the_task() {
         fence: held.fence(),
         progress: 0,
         sent: false,
+        aside: false,
     };
     assert_eq!(home.store().renew(&[renewal], LEASE).await.unwrap(), [true]);
     renewal.fence.epoch = 1;

@@ -58,7 +58,11 @@ async fn a_parked_batch_stays_parked_over_a_restart_until_it_is_resumed() {
         assert!(batch_of(&home, batch).await.parked.is_some());
         home.reopen();
     }
-    let amended = home.store().amend(batch, Amendment::Resume).await.unwrap();
+    let amended = home
+        .store()
+        .amend(batch, Amendment::Resume { budget: None })
+        .await
+        .unwrap();
     assert_eq!(amended.unwrap().parked, None);
     let order: Vec<TaskId> = home.acquire(9).await.iter().map(|task| task.id).collect();
     assert_eq!(order, [ids[0], ids[1], ids[2], other[0]]);
@@ -83,7 +87,10 @@ async fn what_is_added_to_a_batch_that_ended_parked_is_held_back_over_a_restart_
 
     assert!(batch_of(&home, batch).await.parked.is_some());
     assert!(home.acquire(9).await.is_empty());
-    home.store().amend(batch, Amendment::Resume).await.unwrap();
+    home.store()
+        .amend(batch, Amendment::Resume { budget: None })
+        .await
+        .unwrap();
     assert_eq!(home.acquire(9).await.len(), 1);
 }
 

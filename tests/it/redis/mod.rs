@@ -56,6 +56,7 @@ fn spec(priority: Priority) -> Spec {
         create_time: now(),
         caching: None,
         stream: false,
+        max_cost_micros: 0,
     }
 }
 
@@ -68,6 +69,7 @@ fn submission(partition: u16, count: u32) -> Submission {
         specs: (0..count)
             .map(|_| Arc::new(spec(Priority::Normal)))
             .collect(),
+        budget: None,
         idempotency: None,
     }
 }

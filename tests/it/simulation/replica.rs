@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tidings::{
+    model::Prices,
     service::{self, Limits, Service},
     store::Capacity,
     upstream,
@@ -62,6 +63,7 @@ impl Replica {
             limits: Limits::default(),
             capacity: Capacity::default(),
             model: "none".into(),
+            prices: Prices::default(),
             status_retention: DAY,
             result_retention: DAY,
         };

@@ -190,16 +190,19 @@ impl Store for ModelStore {
                 .map(|commit| state.commit(commit, now, &mut comers))
                 .collect();
             state.queue.join(&comers);
+            state.let_go_on();
             Ok(verdicts)
         })
     }
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
         self.run(|state, now| {
-            Ok(renewals
-                .iter()
-                .map(|it| state.renew(it, now + lease))
-                .collect())
+            let renewed = renewals.iter().map(|it| {
+                let is_held = state.renew(it, now + lease);
+                state.let_go_on();
+                is_held
+            });
+            Ok(renewed.collect())
         })
     }
 

@@ -110,6 +110,7 @@ impl World {
             keep_open: false,
             ids,
             specs: vec![spec; count as usize],
+            budget: None,
             idempotency: None,
         };
         self.submitted.lock().push(submission.clone());
@@ -199,6 +200,7 @@ fn spec() -> Spec {
         create_time: START,
         caching: None,
         stream: false,
+        max_cost_micros: 0,
     }
 }
 

@@ -93,10 +93,11 @@ class AsyncClient:
         idempotency_key: Optional[str] = None,
         batch: Union[str, Batch, None] = None,
         keep_open: bool = False,
+        budget_nanos: Optional[int] = None,
         **options: Unpack[OptionArguments],
     ) -> Batch:
         """Submits tasks as one batch; see `Client.submit`."""
-        submission = calls.Submission(tasks, Options(**options), idempotency_key, batch, keep_open)
+        submission = calls.Submission(tasks, Options(**options), idempotency_key, batch, keep_open, budget_nanos)
         for call in submission:
             try:
                 submission.accept(await self._run(call))
@@ -188,9 +189,9 @@ class AsyncClient:
         """Reads a batch: counters, usage, and whether it is parked and why."""
         return await self._run(calls.batch_info(batch))
 
-    async def resume(self, batch: Union[str, Batch]) -> BatchInfo:
-        """Lets a parked batch go on."""
-        return await self._run(calls.resume(batch))
+    async def resume(self, batch: Union[str, Batch], *, budget_nanos: Optional[int] = None) -> BatchInfo:
+        """Lets a parked batch go on; `budget_nanos` is what it may spend from now on, all that it has spent included."""
+        return await self._run(calls.resume(batch, budget_nanos))
 
     async def invalidate(self, ids: calls.Ids) -> int:
         """Forgets the answers that the requests of these tasks have in the cache; tells how many there were."""

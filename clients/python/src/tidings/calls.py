@@ -49,12 +49,14 @@ class Submission:
         idempotency_key: Optional[str],
         batch: Union[str, Batch, None],
         keep_open: bool,
+        budget_nanos: Optional[int],
     ) -> None:
         self._items = items
         self._options = options.to_message()
         self._key = idempotency_key or str(uuid.uuid4())
         self._batch_id = batch_id(batch) or ""
         self._keep_open = keep_open
+        self._budget_nanos = budget_nanos
         self._task_ids: List[str] = []
 
     def __iter__(self) -> Iterator[Call[wire.SubmitBatchResponse]]:
@@ -66,6 +68,8 @@ class Submission:
                 options=self._options,
                 batch_id=self._batch_id,
                 keep_open=self._keep_open or not last,
+                # Of the batch: said once.
+                budget_nanos=self._budget_nanos if number == 0 else None,
             )
             yield Call("SubmitBatch", request, _same)
 
@@ -151,9 +155,9 @@ def batch_info(batch: Union[str, Batch]) -> Call[BatchInfo]:
     return Call("GetBatch", wire.GetBatchRequest(batch_id=batch_id(batch)), lambda reply: convert.batch(reply.batch))
 
 
-def resume(batch: Union[str, Batch]) -> Call[BatchInfo]:
+def resume(batch: Union[str, Batch], budget_nanos: Optional[int]) -> Call[BatchInfo]:
     """The call of ResumeBatch."""
-    request = wire.ResumeBatchRequest(batch_id=batch_id(batch))
+    request = wire.ResumeBatchRequest(batch_id=batch_id(batch), budget_nanos=budget_nanos)
     return Call("ResumeBatch", request, lambda reply: convert.batch(reply.batch))
 
 

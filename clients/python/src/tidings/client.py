@@ -97,6 +97,7 @@ class Client:
         idempotency_key: Optional[str] = None,
         batch: Union[str, Batch, None] = None,
         keep_open: bool = False,
+        budget_nanos: Optional[int] = None,
         **options: Unpack[OptionArguments],
     ) -> Batch:
         """Submits tasks as one batch and answers its id and theirs, in order.
@@ -104,9 +105,10 @@ class Client:
         The options (`model`, `priority`, `labels`, …: see `Options`) are defaults for every task. More than one call
         may hold go out in several calls, in one batch all the same. Repeating a submit under the same
         `idempotency_key` gives the same batch; without one, only the client's own retries are safe. `batch` adds to
-        an open batch, `keep_open` leaves it open for more.
+        an open batch, `keep_open` leaves it open for more. A new batch spends no more than `budget_nanos`, in billionths
+        of the currency; when its next task does not fit it is parked until `resume` is given more.
         """
-        submission = calls.Submission(tasks, Options(**options), idempotency_key, batch, keep_open)
+        submission = calls.Submission(tasks, Options(**options), idempotency_key, batch, keep_open, budget_nanos)
         for call in submission:
             try:
                 submission.accept(self._run(call))
@@ -207,9 +209,9 @@ class Client:
         """Reads a batch: counters, usage, and whether it is parked and why."""
         return self._run(calls.batch_info(batch))
 
-    def resume(self, batch: Union[str, Batch]) -> BatchInfo:
-        """Lets a parked batch go on."""
-        return self._run(calls.resume(batch))
+    def resume(self, batch: Union[str, Batch], *, budget_nanos: Optional[int] = None) -> BatchInfo:
+        """Lets a parked batch go on; `budget_nanos` is what it may spend from now on, all that it has spent included."""
+        return self._run(calls.resume(batch, budget_nanos))
 
     def invalidate(self, ids: calls.Ids) -> int:
         """Forgets the answers that the requests of these tasks have in the cache; tells how many there were."""

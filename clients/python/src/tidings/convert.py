@@ -85,7 +85,15 @@ def progress(message: task_pb2.BatchProgress) -> model.BatchProgress:
         usage=_usage(message.usage),
         parked=_parked(message),
         done=message.done,
+        budget=_budget(message),
     )
+
+
+def _budget(message: task_pb2.BatchProgress) -> Optional[model.Budget]:
+    if not message.HasField("budget"):
+        return None
+    budget = message.budget
+    return model.Budget(budget.limit_nanos, budget.spent_nanos, budget.reserved_nanos)
 
 
 def batch(message: task_pb2.Batch) -> model.BatchInfo:

@@ -71,6 +71,7 @@ class WaitReason(_Open):
     RATE_LIMITED = 3
     PARKED = 4
     NO_WORKER = 5
+    BUDGET = 6
 
 
 class CacheMode(_Open):
@@ -131,6 +132,7 @@ class ParkReason(_Open):
     AUTH_FAILED = 1
     PERMISSION_DENIED = 2
     QUOTA_EXHAUSTED = 3
+    BUDGET = 4
 
 
 class DurabilityLevel(_Open):

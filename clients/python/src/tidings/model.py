@@ -186,6 +186,19 @@ class Parked:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """The money of a batch with a budget, in billionths of the currency.
+
+    `spent_nanos` counts calls whose cost is not known at the most that they may have cost, `reserved_nanos` is the most
+    that those under way may cost.
+    """
+
+    limit_nanos: int
+    spent_nanos: int
+    reserved_nanos: int
+
+
+@dataclass(frozen=True)
 class BatchProgress:
     """Counters of a batch; queued, processing, completed, error and cancelled add up to `total`.
 
@@ -202,6 +215,7 @@ class BatchProgress:
     parked: Optional[Parked]
     done: bool
     reset: bool = False
+    budget: Optional[Budget] = None
 
 
 Event = Union[TaskEvent, TaskNotice, OutputDelta, BatchProgress]

@@ -14,6 +14,8 @@ pub(in crate::store::embedded) struct Live {
     pub(in crate::store::embedded) due: Timestamp,
     pub(in crate::store::embedded) deadline: Timestamp,
     pub(super) weight: u64,
+    /// What its call may cost.
+    pub(super) cost: u64,
     pub(super) place: Place,
 }
 
@@ -58,8 +60,14 @@ impl Live {
             due,
             deadline,
             weight,
+            cost: 0,
             place: Place::Aside,
         }
+    }
+
+    /// The same task, whose call may cost so much.
+    pub(in crate::store::embedded) fn costing(self, cost: u64) -> Live {
+        Live { cost, ..self }
     }
 
     /// The task after a transition back to the queue, not yet in any.

@@ -28,8 +28,12 @@ fn queued(index: &mut Index, id: TaskId, priority: Priority) {
     index.queue(id, live(batch(1), priority, NOW), Seat::Tail, NOW);
 }
 
+fn take(index: &mut Index) -> Option<TaskId> {
+    index.take(NOW, &mut |_, _| true)
+}
+
 fn drain(index: &mut Index) -> Vec<TaskId> {
-    std::iter::from_fn(|| index.take(NOW)).collect()
+    std::iter::from_fn(|| take(index)).collect()
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn a_task_given_back_goes_to_the_head_and_several_keep_their_order() {
     for id in &ids {
         queued(&mut index, *id, Priority::Normal);
     }
-    let taken = [index.take(NOW).unwrap(), index.take(NOW).unwrap()];
+    let taken = [take(&mut index).unwrap(), take(&mut index).unwrap()];
     let head = index.reserve_head(2);
     for (seat, id) in (head..).zip(taken) {
         let live = live(batch(1), Priority::Normal, NOW);
@@ -129,7 +133,7 @@ fn a_lease_runs_out_unless_it_is_extended() {
     let ids = ids(1);
     let mut index = Index::default();
     queued(&mut index, ids[0], Priority::Normal);
-    let id = index.take(NOW).unwrap();
+    let id = take(&mut index).unwrap();
     index.hold(id, fence(), NOW);
     assert_eq!(index.stats().processing, 1);
     assert_eq!(index.overdue(NOW, 10), [id]);
@@ -161,13 +165,13 @@ fn a_batch_of_which_nothing_is_queued_costs_nothing() {
     index.queue(ids[2], late, Seat::Tail, NOW);
     queued(&mut index, ids[3], Priority::Low);
     for id in &ids[..2] {
-        assert_eq!(index.take(NOW), Some(*id));
+        assert_eq!(take(&mut index), Some(*id));
         index.hold(*id, fence(), LATER);
     }
     index.promote(LATER);
     index.remove(ids[2]);
     index.remove(ids[3]);
-    assert_eq!(index.take(NOW), None);
+    assert_eq!(take(&mut index), None);
     assert!(index.lines.is_empty() && !index.has_ready());
     index.park(batch(1));
     queued(&mut index, ids[4], Priority::Normal);
@@ -175,7 +179,7 @@ fn a_batch_of_which_nothing_is_queued_costs_nothing() {
     index.forget(batch(1));
     assert!(index.lines.is_empty() && index.parked.is_empty());
     queued(&mut index, ids[5], Priority::Normal);
-    assert_eq!(index.take(NOW), Some(ids[5]));
+    assert_eq!(take(&mut index), Some(ids[5]));
 }
 
 #[test]

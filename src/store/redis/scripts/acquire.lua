@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
+--          5 why a batch is parked whose budget is used up
 -- Returns  now, number of the announcement or 0, '1' when more could be started at once, when the next delayed task is due or '', the epoch,
 --          then id and record of every task started: as it was before, or, in a repeated call, as it is
 
@@ -98,12 +99,33 @@ local function queued(id)
   return batch.queued - #batch.log
 end
 
--- Starts one task, unless it is gone, has moved on, or is past its deadline.
+-- Holds ready what a call may cost. Answers whether that fits into what is left of the batch's budget.
+local function reserve(id, cost)
+  local batch = batch_of(id)
+  if not batch.reserved then
+    local funds = redis.call('HMGET', BATCH .. id, 'budget', 'spent', 'reserved')
+    batch.reserved, batch.more = tonumber(funds[3] or 0), 0
+    batch.left = funds[1] and funds[1] - (funds[2] or 0) - batch.reserved
+  end
+  if not batch.left then return true end
+  if cost > batch.left then
+    batch.short = cost
+    return false
+  end
+  batch.left, batch.more = batch.left - cost, batch.more + cost
+  return true
+end
+
+-- Starts one task, unless it is gone, has moved on, or is past its deadline. False when its batch cannot pay for it.
 local function start(turn, id, key, record)
-  if not record or #record < RECORD_MIN then return end
-  local revision, status, progress, format, priority, attempt, _, deadline =
-    struct.unpack('>I8BBBBI4xxxxi8i8', record, 5)
-  if status ~= QUEUED or deadline <= now then return end
+  if not record or #record < RECORD_MIN then return true end
+  local revision, status, progress, format, priority, attempt, _, deadline, cost =
+    struct.unpack('>I8BBBBI4xxxxi8i8xxxxxxxxxxxxxxxxI4', record, 5)
+  if status ~= QUEUED or deadline <= now then return true end
+  if cost > 0 and not reserve(turn.id, cost * 1000) then
+    turn.short = true
+    return false
+  end
   revision, attempt = revision + 1, attempt + 1
   local at = math.max(now, (struct.unpack('>i8', record, #record - TRANSITION_LEN + 1)))
   redis.call('SETRANGE', key, '0',
@@ -118,6 +140,7 @@ local function start(turn, id, key, record)
   local place = 3 * turn.started
   turn[place + 1], turn[place + 2], turn[place + 3] = id, record, id .. turn.id .. tail
   turn.started = turn.started + 1
+  return true
 end
 
 -- Takes ids off a turn's list: fewer than asked for are all.
@@ -128,16 +151,15 @@ local function pop(turn, count)
   return ids
 end
 
--- Starts those of `ids` from `first` to `last` that the turn has a share for; the others go back.
+-- Starts those of `ids` from `first` to `last` that the turn has a share, and its batch the money, for; the others go back.
 local function run(turn, ids, keys, records, first, last)
   last = last or #ids
   for at = first or 1, last do
-    if turn.started == turn.share or started == max then
+    if turn.started == turn.share or started == max or not start(turn, ids[at], keys[at], records[at]) then
       for back = last, at, -1 do redis.call('LPUSH', turn.list, ids[back]) end
       turn.drained = false
       return
     end
-    start(turn, ids[at], keys[at], records[at])
   end
 end
 
@@ -206,12 +228,20 @@ local function tell(turns, rounds)
   end
 end
 
--- Sends those that had their turns behind the others, without those that have nothing left.
+-- A batch that is short of budget takes no turns at the other priorities either.
+local function leave_others(i, id)
+  for other, priority in ipairs(priorities) do
+    if other ~= i then lengths[other] = lengths[other] - redis.call('LREM', TURNS .. priority, 0, id) end
+  end
+end
+
+-- Sends those that had their turns behind the others, without those that have nothing left or cannot pay.
 local function rotate(i, turns)
   local key, kept, served = TURNS .. priorities[i], {}, #turns
   local left = lengths[i]
   for at, turn in ipairs(turns) do
-    if turn.drained or redis.call('EXISTS', turn.list) == 0 then
+    if turn.short then leave_others(i, turn.id) end
+    if turn.short or turn.drained or redis.call('EXISTS', turn.list) == 0 then
       left = left - 1
     elseif turn.goes_on and at == #turns then
       served = served - 1
@@ -234,7 +264,7 @@ local function take_turns(i, want)
   local keys, records = read(popped)
   for _, turn in ipairs(turns) do
     run(turn, popped, keys, records, turn.first, turn.last)
-    while turn.started < turn.share and not turn.drained and started < max and looked < max + LOOK_MAX do
+    while turn.started < turn.share and not (turn.drained or turn.short) and started < max and looked < max + LOOK_MAX do
       local others = pop(turn, POP_MAX)
       run(turn, others, read(others))
     end
@@ -249,8 +279,26 @@ while started < max and looked < max + LOOK_MAX and bytes < REPLY_MAX do
   take_turns(i, want)
 end
 
+-- Batches that are short of budget: they wait for their calls under way or, if there are none, for people.
+local amended = {}
+
+local function note_funds(id, batch)
+  if batch.more and batch.more > 0 then
+    redis.call('HINCRBY', BATCH .. id, 'reserved', string.format('%.0f', batch.more))
+  end
+  if not batch.short then return end
+  amended[#amended + 1] = id
+  if batch.reserved + batch.more > 0 then
+    redis.call('HSET', BATCH .. id, 'short', string.format('%.0f', batch.short))
+  else
+    redis.call('HSET', BATCH .. id, 'parked', ARGV[5])
+    redis.call('SADD', PARKED, id)
+  end
+end
+
 for _, id in ipairs(seen) do
   local log = batches[id].log
+  note_funds(id, batches[id])
   if #log > 0 then
     redis.call('HINCRBY', BATCH .. id, 'q', -#log)
     redis.call('HINCRBY', BATCH .. id, 'p', #log)
@@ -263,7 +311,11 @@ if started > 0 then
   redis.call('HSET', META, 'picks', picks)
   redis.call('HINCRBY', META, 'q', -started)
   redis.call('HINCRBY', META, 'p', started)
-  reply[2] = announce(section(MOVED, started, table.concat(moved)))
+end
+if started + #amended > 0 then
+  local sections = started > 0 and section(MOVED, started, table.concat(moved)) or ''
+  if #amended > 0 then sections = sections .. section(AMENDED, #amended, table.concat(amended)) end
+  reply[2] = announce(sections)
 end
 
 for i = 1, 3 do

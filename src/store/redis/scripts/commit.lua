@@ -6,7 +6,7 @@
 
 local now = clock()
 local verdicts, moved = {}, {}
-local batches, seen, parked = {}, {}, {}
+local batches, seen, amended = {}, {}, {}
 local done, undelayed, unleased, timers = {}, {}, {}, {}
 local lists, named, queued, processing, freed = {}, {}, 0, 0, 0
 
@@ -23,11 +23,11 @@ local function add(command, priority, batch, id)
   part[#part + 1] = id
 end
 
--- Sums by batch: 1-5 counts by status, 6-10 usage, 11 last end, 12 last expiry.
+-- Sums by batch: 1-5 counts by status, 6-10 usage, 11 last end, 12 last expiry; what was held ready and what was spent.
 local function sums_of(id)
   local sums = batches[id]
   if not sums then
-    sums = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, log = {} }
+    sums = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reserved = 0, spent = 0, log = {} }
     batches[id] = sums
     seen[#seen + 1] = id
   end
@@ -47,16 +47,25 @@ end
 local function park(batch, why)
   if why == '' or redis.call('HSETNX', BATCH .. batch, 'parked', why) == 0 then return end
   redis.call('SADD', PARKED, batch)
-  parked[#parked + 1] = batch
+  amended[#amended + 1] = batch
   for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
     -- From the end: it has just had a turn.
     if redis.call('EXISTS', READY .. priority .. batch) == 1 then redis.call('LREM', TURNS .. priority, -1, batch) end
   end
 end
 
-local function write(id, key, record, batch, move)
+-- What was held ready for an attempt that has ended, and what is spent instead.
+local function bill(sums, move, at, before)
+  local most, is_known, cost = struct.unpack('>I8BI8', move, at)
+  if is_known == 0 then cost = string.byte(before, SENT_AT + 1) == 1 and most or 0 end
+  if string.byte(before, ASIDE_AT + 1) == 1 then most = 0 end
+  sums.reserved, sums.spent = sums.reserved + most, sums.spent + cost
+end
+
+local function write(id, key, record, batch, move, before)
   local from, to, where, priority, tail, due, deadline, expire, ended, input, output, cached, reasoning,
-    cost, weight, until_expired, until_forgotten = struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8I8ss', move, MOVE_AT)
+    cost, weight, until_expired, until_forgotten, bill_at =
+    struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8I8ss', move, MOVE_AT)
   local sums = sums_of(batch)
   if where == PLACE_DONE then
     -- A retention that is over already must not hide the record from the rest of this call.
@@ -73,7 +82,12 @@ local function write(id, key, record, batch, move)
     timers[#timers + 1] = id
     place(id, where, priority, due, batch)
   end
-  if from == QUEUED then undelayed[#undelayed + 1] = id else unleased[#unleased + 1] = id end
+  if from == QUEUED then
+    undelayed[#undelayed + 1] = id
+  else
+    unleased[#unleased + 1] = id
+    bill(sums, move, bill_at, before)
+  end
   sums[from], sums[to] = sums[from] - 1, sums[to] + 1
   sums.log[#sums.log + 1] = id .. tail .. '\0\0\0'
   moved[#moved + 1] = id .. batch .. tail
@@ -84,16 +98,16 @@ local function try(id, move, record, why)
   local streamed = guard >= STREAMED
   if streamed then guard = guard - STREAMED end
   local key = TASK .. id
-  local stored = redis.call('GETRANGE', key, '0', FENCE_END)
+  local stored = redis.call('GETRANGE', key, '0', ASIDE_AT)
   if not fits(fence, stored) then
     -- The same commit again, after a reply that was lost.
-    return stored == string.sub(record, 1, FENCE_LEN) and redis.call('GET', key) == record
+    return string.sub(stored, 1, FENCE_LEN) == string.sub(record, 1, FENCE_LEN) and redis.call('GET', key) == record
   end
   if guard == GUARD_LEASE_EXPIRED then
     local lease = redis.call('ZSCORE', TIMER, id)
     if lease and tonumber(lease) > now then return false end
   end
-  write(id, key, record, batch, move)
+  write(id, key, record, batch, move, stored)
   if streamed then redis.call('UNLINK', OUTPUT .. id) end
   park(batch, why)
   return true
@@ -119,9 +133,18 @@ local function queue(list)
   return length == #heads + #tails and list.first
 end
 
+-- Puts what attempts have cost in the place of what was held ready for them.
+local function pay(id, sums, budget, spent, reserved, short)
+  spent = math.min((spent or 0) + sums.spent, MAX_BUDGET)
+  reserved = math.max((reserved or 0) - sums.reserved, 0)
+  redis.call('HSET', BATCH .. id, 'spent', spent, 'reserved', reserved)
+  let_go_on(id, budget, spent, reserved, short, amended)
+end
+
 local function settle(id, sums)
   local key = BATCH .. id
-  local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'keep', 'open')
+  local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'keep', 'open',
+    'budget', 'spent', 'reserved', 'short')
   if not now_is[13] then return end
   for i = 1, 10 do now_is[i] = (now_is[i] or 0) + sums[i] end
   for i = 11, 12 do now_is[i] = math.max(now_is[i] or 0, sums[i]) end
@@ -129,6 +152,7 @@ local function settle(id, sums)
     'ui', now_is[6], 'uo', now_is[7], 'uc', now_is[8], 'ur', now_is[9], 'um', now_is[10], 'end', now_is[11],
     'keep', now_is[12])
   redis.call('APPEND', LOG .. id, table.concat(sums.log))
+  if now_is[14] then pay(id, sums, unpack(now_is, 14, 17)) end
   if now_is[13] == '0' and now_is[1] + now_is[2] == 0 then retire(id, now_is[12]) end
 end
 
@@ -159,5 +183,5 @@ elseif freed > 0 then
   redis.call('HINCRBY', META, 'w', string.format('%.0f', -freed))
 end
 local sections = section(MOVED, #moved, table.concat(moved))
-if #parked > 0 then sections = sections .. section(AMENDED, #parked, table.concat(parked)) end
+if #amended > 0 then sections = sections .. section(AMENDED, #amended, table.concat(amended)) end
 return { now, announce(sections), table.concat(verdicts) }

@@ -23,9 +23,21 @@ local function spread(command, key, list, first, last)
   return reply
 end
 
--- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first; a parked one has no turn.
+-- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first. One that is parked or short of budget
+-- has no turn.
 local function join(command, priority, batch)
-  if redis.call('HEXISTS', BATCH .. batch, 'parked') == 0 then redis.call(command, TURNS .. priority, batch) end
+  local held = redis.call('HMGET', BATCH .. batch, 'parked', 'short')
+  if not held[1] and not held[2] then redis.call(command, TURNS .. priority, batch) end
+end
+
+-- Has a batch that was short of budget take turns behind the others, if there may be room now.
+local function let_go_on(id, budget, spent, reserved, short, amended)
+  if not short or (reserved > 0 and spent + reserved + short > tonumber(budget)) then return end
+  redis.call('HDEL', BATCH .. id, 'short')
+  amended[#amended + 1] = id
+  for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
+    if redis.call('EXISTS', READY .. priority .. id) == 1 then join('RPUSH', priority, id) end
+  end
 end
 
 -- A part of an announcement; its layout is that of message.rs.

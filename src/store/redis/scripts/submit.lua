@@ -5,6 +5,7 @@
 --          4 when the batch is created, ms   5 idempotency key or ''   6 hash of the content
 --          7 the range of ids   8 first id   9 entries for the batch log   10 entries to announce
 --          11 how many tasks   12 bytes of their inputs   13 tasks and 14 bytes that may be unfinished here
+--          15 what a new batch may spend, or ''
 --          then sections, each after its length: key and record of every task; deadline and id of every task;
 --          ids ready to start by priority, urgent first; due, priority and id of those that may have to wait
 -- Returns  now, number of the announcement or 0, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed',
@@ -29,7 +30,7 @@ local owner = redis.call('GETRANGE', TASK .. first, BATCH_AT, BATCH_AT + 15)
 if owner == batch or redis.call('EXISTS', TOMBSTONE .. first) == 1 then return { now, 0, 'ok', made } end
 if owner ~= '' then return { now, 0, 'taken' } end
 
-local known = redis.call('HMGET', BATCH .. batch, 'open', 'parked')
+local known = redis.call('HMGET', BATCH .. batch, 'open', 'parked', 'short')
 if expected == 'new' then
   if known[1] then return { now, 0, 'taken' } end
 else
@@ -44,7 +45,7 @@ if tasks + count > tonumber(ARGV[13]) or bytes + weight > tonumber(ARGV[14]) the
 end
 
 -- Steps from section to section: where the next one begins and ends.
-local at = 15
+local at = 16
 local function next_section()
   local first, last = at + 1, at + tonumber(ARGV[at])
   at = last + 1
@@ -61,7 +62,7 @@ spread('ZADD', TIMER, ARGV, from, to)
 -- Puts ids, which stand in ARGV, on the batch's list.
 local function queue(priority, first, last)
   local length = spread('RPUSH', READY .. priority .. batch, ARGV, first, last)
-  if length == last - first + 1 and not known[2] then redis.call('RPUSH', TURNS .. priority, batch) end
+  if length == last - first + 1 and not known[2] and not known[3] then redis.call('RPUSH', TURNS .. priority, batch) end
 end
 
 for _, priority in ipairs({ HIGH, NORMAL, LOW }) do queue(priority, next_section()) end
@@ -80,6 +81,7 @@ redis.call('APPEND', CALLS .. batch, range)
 redis.call('APPEND', LOG .. batch, ARGV[9])
 if expected == 'new' then
   redis.call('HSET', BATCH .. batch, 'open', keep_open, 'create', created)
+  if ARGV[15] ~= '' then redis.call('HSET', BATCH .. batch, 'budget', ARGV[15]) end
   redis.call('ZADD', BATCHES, created, batch)
 elseif expected == 'open' then
   redis.call('HSET', BATCH .. batch, 'open', keep_open)

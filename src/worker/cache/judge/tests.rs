@@ -24,6 +24,7 @@ fn spec(text: &str) -> Spec {
         create_time: START,
         caching: Some(Caching::default()),
         stream: false,
+        max_cost_micros: 0,
     }
 }
 

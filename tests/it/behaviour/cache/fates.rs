@@ -158,6 +158,7 @@ async fn a_batch_without_money_is_parked_with_all_that_wait(kind: Kind) {
     );
     server.upstream.set_faults(Faults::default()).unwrap();
     let request = ResumeBatchRequest {
+        budget_nanos: None,
         batch_id: id.clone(),
     };
     server.client.resume_batch(request).await.unwrap();

@@ -35,7 +35,8 @@ pub(super) enum Command {
     },
     Commit(Vec<Step>),
     Renew {
-        tasks: Vec<(Index, bool, u8)>,
+        /// Tasks, whether as they were when last acquired, how far, and what of their calls.
+        tasks: Vec<(Index, bool, u8, Mark)>,
         lease: Span,
     },
     /// Tasks, whether as they were when last acquired, after how many bytes, and what.
@@ -59,6 +60,14 @@ pub(super) enum Command {
     Repeat,
 }
 
+/// What a renewal says of a task's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Nothing,
+    Sent,
+    Aside,
+}
+
 /// Whose place a bid may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -75,6 +84,7 @@ pub(super) struct Draft {
     keep_open: bool,
     /// Which key, and which content.
     key: Option<(u8, u8)>,
+    budget: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,6 +94,7 @@ struct TaskDraft {
     not_before: Option<Span>,
     deadline: Option<Span>,
     retention: Option<Span>,
+    cost: u32,
 }
 
 /// One commit: of a task as it is now, or as it was when it was last acquired.
@@ -145,14 +156,16 @@ fn task() -> impl Strategy<Value = TaskDraft> {
         option::weighted(0.2, span()),
         option::weighted(0.2, span()),
         option::weighted(0.4, span()),
+        cost(),
     );
     parts.prop_map(
-        |(words, priority, not_before, deadline, retention)| TaskDraft {
+        |(words, priority, not_before, deadline, retention, cost)| TaskDraft {
             words,
             priority,
             not_before,
             deadline,
             retention,
+            cost,
         },
     )
 }
@@ -161,10 +174,12 @@ fn draft() -> impl Strategy<Value = Draft> {
     let key = option::weighted(0.3, (0_u8..3, 0_u8..2));
     // Sometimes more than a batch starts in one turn.
     let tasks = prop_oneof![3 => vec(task(), 1..12), 1 => vec(task(), 12..40)];
-    (tasks, any_of::<bool>(), key).prop_map(|(tasks, keep_open, key)| Draft {
+    let budget = option::weighted(0.4, budget());
+    (tasks, any_of::<bool>(), key, budget).prop_map(|(tasks, keep_open, key, budget)| Draft {
         tasks,
         keep_open,
         key,
+        budget,
     })
 }
 
@@ -209,6 +224,28 @@ fn cache_key(number: u8) -> CacheKey {
     CacheKey::from_bytes([number; 32])
 }
 
+/// Budgets are of the size of a few tasks, see [`cost`].
+fn budget() -> impl Strategy<Value = u64> {
+    (0_u64..12).prop_map(|tasks| tasks * 2_000)
+}
+
+/// What a task may cost, in millionths.
+fn cost() -> impl Strategy<Value = u32> {
+    select(&[0, 1, 2, 5][..])
+}
+
+fn mark() -> impl Strategy<Value = Mark> {
+    select(&[Mark::Nothing, Mark::Sent, Mark::Aside][..])
+}
+
+fn amendment() -> impl Strategy<Value = Amendment> {
+    prop_oneof![
+        2 => Just(Amendment::Resume { budget: None }),
+        2 => budget().prop_map(|budget| Amendment::Resume { budget: Some(budget) }),
+        1 => Just(Amendment::Close),
+    ]
+}
+
 /// Anything.
 pub(super) fn any() -> impl Strategy<Value = Command> {
     let index = any_of::<Index>;
@@ -218,13 +255,12 @@ pub(super) fn any() -> impl Strategy<Value = Command> {
             .prop_map(|(batch, is_retry, draft)| Command::Append { batch, is_retry, draft }),
         8 => (0_usize..40, lease()).prop_map(|(max, lease)| Command::Acquire { max, lease }),
         8 => vec(step(), 1..6).prop_map(Command::Commit),
-        3 => (vec((index(), proptest::bool::weighted(0.2), 0_u8..=100), 1..4), lease())
+        3 => (vec((index(), proptest::bool::weighted(0.2), 0_u8..=100, mark()), 1..4), lease())
             .prop_map(|(tasks, lease)| Command::Renew { tasks, lease }),
         4 => vec((index(), proptest::bool::weighted(0.2), 0_u8..8, select(&["", "a", "bc", "def"][..])), 1..8)
             .prop_map(Command::Extend),
         4 => Just(Command::Reap),
-        3 => (index(), select(vec![Amendment::Resume, Amendment::Close]))
-            .prop_map(|(batch, amendment)| Command::Amend { batch, amendment }),
+        3 => (index(), amendment()).prop_map(|(batch, amendment)| Command::Amend { batch, amendment }),
         4 => bid(),
         1 => (0_u8..3).prop_map(Command::Forget),
         5 => (1_u8..8).prop_map(Command::Advance),
@@ -292,8 +328,8 @@ impl World {
             Command::Renew { tasks, lease } => Call::Renew(
                 tasks
                     .iter()
-                    .map(|(task, is_stale, progress)| {
-                        (*task.get(&self.tasks), *is_stale, *progress)
+                    .map(|(task, is_stale, progress, mark)| {
+                        (*task.get(&self.tasks), *is_stale, *progress, *mark)
                     })
                     .collect(),
                 self.pace.of(*lease),
@@ -379,6 +415,7 @@ impl World {
             keep_open: draft.keep_open,
             ids: IdRange::new(now, self.partition, self.draw(), specs.len() as u32),
             specs,
+            budget: draft.budget,
             idempotency: draft.key.map(|(key, content)| Idempotency {
                 key: format!("key {key}"),
                 // The same content is at least as many tasks.
@@ -408,6 +445,7 @@ impl World {
             caching: None,
             // Stores may tidy up after the others later.
             stream: draft.words.is_multiple_of(2),
+            max_cost_micros: draft.cost,
         }
     }
 }

@@ -14,7 +14,7 @@ use tidings::{
     },
 };
 
-use super::command::{Kind, Pace, due};
+use super::command::{Kind, Mark, Pace, due};
 
 /// A call that means the same on both stores.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ pub(super) enum Call {
     },
     /// Task, whether as last acquired, and the event.
     Commit(Vec<(TaskId, bool, Kind)>, Pace),
-    /// Task, whether as last acquired, and its progress.
-    Renew(Vec<(TaskId, bool, u8)>, Duration),
+    /// Task, whether as last acquired, its progress, and what of its call.
+    Renew(Vec<(TaskId, bool, u8, Mark)>, Duration),
     /// Task, whether as last acquired, where, and what.
     Extend(Vec<(TaskId, bool, u64, &'static str)>),
     Reap,
@@ -115,13 +115,14 @@ impl Side {
             Call::Commit(steps, pace) => self.prepare_commit(&steps, pace).await,
             Call::Renew(tasks, lease) => {
                 let mut renewals = Vec::new();
-                for (id, is_stale, progress) in tasks {
+                for (id, is_stale, progress, mark) in tasks {
                     if let Some(task) = self.task(id, is_stale).await {
                         renewals.push(Renewal {
                             id,
                             fence: task.fence(),
                             progress,
-                            sent: false,
+                            sent: mark == Mark::Sent,
+                            aside: mark == Mark::Aside,
                         });
                     }
                 }
@@ -287,7 +288,8 @@ fn event(kind: Kind, task: &Task, pace: Pace, now: Timestamp) -> Event {
             text: "said".into(),
             usage: Usage {
                 output_tokens: 5,
-                cost_nanos: 3,
+                // As much as some may cost, and more than others.
+                cost_nanos: 1_500,
                 ..Usage::default()
             },
             ..Outcome::default()

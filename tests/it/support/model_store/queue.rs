@@ -14,6 +14,7 @@ pub(super) struct Queue {
     lines: BTreeMap<Line, VecDeque<TaskId>>,
     /// The batches whose line is not empty and that are not parked; the first has the next turn.
     turns: BTreeMap<Priority, VecDeque<BatchId>>,
+    /// Held back, or short of budget.
     parked: BTreeSet<BatchId>,
     starts: u64,
 }
@@ -97,11 +98,14 @@ impl Queue {
     }
 
     /// Takes the task that is to start next, of those that `can_start`. `queued`: how many tasks of a batch are queued.
+    /// Answers also those that would start if they `can_pay`; their batches take no turns any more.
     pub(super) fn take(
         &mut self,
         can_start: impl Fn(&TaskId) -> bool,
+        can_pay: impl Fn(&TaskId) -> bool,
         queued: impl Fn(&BatchId) -> u64,
-    ) -> Option<TaskId> {
+    ) -> (Option<TaskId>, Vec<TaskId>) {
+        let mut short = Vec::new();
         let mut order = Priority::URGENT_FIRST;
         if (self.starts + 1).is_multiple_of(AGING_INTERVAL) {
             order.reverse();
@@ -111,6 +115,12 @@ impl Queue {
                 let goes_on = queued(&batch) <= LAST_TURN;
                 let line = self.line((priority, batch));
                 let taken = std::iter::from_fn(|| line.pop_front()).find(|id| can_start(id));
+                if let Some(id) = taken.filter(|id| !can_pay(id)) {
+                    line.push_front(id);
+                    short.push(id);
+                    self.park(batch);
+                    continue;
+                }
                 let is_over = line.is_empty();
                 match goes_on {
                     _ if is_over => {}
@@ -119,11 +129,11 @@ impl Queue {
                 }
                 if taken.is_some() {
                     self.starts += 1;
-                    return taken;
+                    return (taken, short);
                 }
             }
         }
-        None
+        (None, short)
     }
 
     /// Whether something may start.
@@ -139,9 +149,21 @@ impl Queue {
         }
     }
 
+    /// Has a batch that was held back take turns behind the others.
+    pub(super) fn go_on(&mut self, batch: BatchId) {
+        self.parked.remove(&batch);
+        for priority in Priority::URGENT_FIRST {
+            if !self.line((priority, batch)).is_empty() {
+                self.turns(priority).push_back(batch);
+            }
+        }
+    }
+
     /// Gives a batch that was held back the next turn.
     pub(super) fn resume(&mut self, batch: BatchId) {
-        self.parked.remove(&batch);
+        if !self.parked.remove(&batch) {
+            return;
+        }
         for priority in Priority::URGENT_FIRST {
             if !self.line((priority, batch)).is_empty() {
                 self.turns(priority).push_front(batch);

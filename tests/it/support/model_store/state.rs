@@ -8,7 +8,10 @@ use std::{
 
 use tidings::{
     clock::Timestamp,
-    model::{Batch, BatchId, CacheKey, Cause, Event, Status, Task, TaskId, WorkerId},
+    model::{
+        Batch, BatchId, Bill, CacheKey, Cause, Event, Funds, Status, Task, TaskId, WorkerId,
+        funds::out_of_budget,
+    },
     store::{
         Accepted, Amendment, Append, Bid, Capacity, Commit, Cursor, Durability, Error, Extension,
         Guard, IDEMPOTENCY_WINDOW, Lead, Load, Lookup, Moved, Note, OUTPUT_MAX, Over, Renewal,
@@ -32,6 +35,8 @@ pub(super) struct State {
     pub(super) moved: Vec<Moved>,
     pub(super) noted: Vec<Note>,
     pub(super) amended: Vec<BatchId>,
+    /// Batches of which the present call has written something, in order.
+    touched: Vec<BatchId>,
     /// Of running attempts: the revision they began with, and the text.
     pub(super) outputs: BTreeMap<TaskId, (u64, String)>,
     /// Tasks that are due.
@@ -145,7 +150,10 @@ impl State {
         let id = submission.batch_id;
         if submission.append == Append::New {
             let group = Group {
-                batch: Batch::new(id, submission.specs[0].create_time),
+                batch: Batch {
+                    funds: submission.budget.map(Funds::new),
+                    ..Batch::new(id, submission.specs[0].create_time)
+                },
                 log: Vec::new(),
                 members: Vec::new(),
                 last_expiry: Timestamp::default(),
@@ -179,8 +187,24 @@ impl State {
             revision: task.revision(),
             status: task.status(),
         };
+        let before = self
+            .tasks
+            .get(&task.id)
+            .map(|it| (it.task.sent, it.task.aside));
+        let (was_sent, was_aside) = before.unwrap_or_default();
         let group = self.group(task.batch_id);
         group.batch.counts.shift(from, moved.status);
+        if let Some(funds) = &mut group.batch.funds {
+            let most = task.spec.max_cost();
+            match (from, moved.status) {
+                (_, Status::Processing) => funds.reserve(most),
+                (Some(Status::Processing), _) => {
+                    let reserved = if was_aside { 0 } else { most };
+                    funds.settle(reserved, Bill::of(&task).cost(most, was_sent));
+                }
+                _ => {}
+            }
+        }
         if let Some(outcome) = &task.outcome {
             group.batch.usage.add(&outcome.usage);
         }
@@ -212,7 +236,46 @@ impl State {
             task.is_some_and(|it| it.status() == Status::Queued && it.spec.deadline > now)
         };
         let queued = |id: &BatchId| batches.get(id).map_or(0, |it| it.batch.counts.queued);
-        self.queue.take(can_start, queued)
+        let can_pay = |id: &TaskId| {
+            let task = &tasks[id].task;
+            let funds = batches[&task.batch_id].batch.funds;
+            funds.is_none_or(|funds| funds.has_room(task.spec.max_cost()))
+        };
+        let (taken, short) = self.queue.take(can_start, can_pay, queued);
+        for id in short {
+            self.fall_short(id, now);
+        }
+        taken
+    }
+
+    /// A task cannot be paid for: its batch waits for what is under way or, if nothing is, for people.
+    fn fall_short(&mut self, id: TaskId, now: Timestamp) {
+        let task = &self.tasks[&id].task;
+        let (batch_id, cost) = (task.batch_id, task.spec.max_cost());
+        let batch = &mut self.group(batch_id).batch;
+        let funds = batch.funds.as_mut().expect("only a budget falls short");
+        if funds.reserved > 0 {
+            funds.short = Some(cost);
+        } else {
+            batch.parked = Some(out_of_budget(now));
+        }
+        self.amended.push(batch_id);
+    }
+
+    /// Lets batches take turns again that may be able to pay now.
+    pub(super) fn let_go_on(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            let batch = &mut self.group(id).batch;
+            let is_parked = batch.parked.is_some();
+            let Some(funds) = batch.funds.as_mut().filter(|it| it.may_go_on()) else {
+                continue;
+            };
+            funds.short = None;
+            self.amended.push(id);
+            if !is_parked {
+                self.queue.go_on(id);
+            }
+        }
     }
 
     /// Hands a task to a worker.
@@ -268,6 +331,9 @@ impl State {
             self.amended.push(batch_id);
         }
         self.record(Some(from), task, now);
+        if !self.touched.contains(&batch_id) {
+            self.touched.push(batch_id);
+        }
         Verdict::Applied
     }
 
@@ -279,6 +345,24 @@ impl State {
         let task = &mut kept.task;
         if !renewal.fence.holds(task.fence()) || task.status() != Status::Processing {
             return false;
+        }
+        let cost = task.spec.max_cost();
+        let batch = self
+            .batches
+            .get_mut(&task.batch_id)
+            .expect("a task has a batch");
+        if let Some(funds) = batch.batch.funds.as_mut().filter(|_| cost > 0) {
+            if renewal.sent && task.aside {
+                if !funds.has_room(cost) {
+                    return false;
+                }
+                funds.reserve(cost);
+                task.aside = false;
+            } else if renewal.aside && !renewal.sent && !task.sent && !task.aside {
+                funds.give_back(cost);
+                task.aside = true;
+                self.touched.push(task.batch_id);
+            }
         }
         kept.lease_end = lease_end;
         task.sent |= renewal.sent;
@@ -323,13 +407,27 @@ impl State {
         let group = self.batches.get_mut(&id)?;
         let has_changed = match amendment {
             Amendment::Close => std::mem::replace(&mut group.batch.open, false),
-            Amendment::Resume => group.batch.parked.take().is_some(),
+            Amendment::Resume { budget } => {
+                let funds = &mut group.batch.funds;
+                let before = funds.map(|it| it.budget);
+                match budget {
+                    Some(more) if !funds.as_mut().is_some_and(|it| it.change(more)) => false,
+                    _ => {
+                        let differs = funds.map(|it| it.budget) != before;
+                        group.batch.parked.take().is_some() || differs
+                    }
+                }
+            }
         };
         if has_changed {
             self.amended.push(id);
         }
+        let resumes = has_changed && amendment != Amendment::Close;
+        if let Some(funds) = group.batch.funds.as_mut().filter(|_| resumes) {
+            funds.short = None;
+        }
         let batch = group.batch.clone();
-        if has_changed && amendment == Amendment::Resume {
+        if resumes {
             self.queue.resume(id);
         }
         Some(batch)

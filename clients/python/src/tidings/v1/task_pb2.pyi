@@ -57,6 +57,7 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_RATE_LIMITED: _ClassVar[WaitReason]
     WAIT_REASON_PARKED: _ClassVar[WaitReason]
     WAIT_REASON_NO_WORKER: _ClassVar[WaitReason]
+    WAIT_REASON_BUDGET: _ClassVar[WaitReason]
 
 class CacheOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -102,6 +103,7 @@ class ParkReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PARK_REASON_AUTH_FAILED: _ClassVar[ParkReason]
     PARK_REASON_PERMISSION_DENIED: _ClassVar[ParkReason]
     PARK_REASON_QUOTA_EXHAUSTED: _ClassVar[ParkReason]
+    PARK_REASON_BUDGET: _ClassVar[ParkReason]
 
 class DurabilityLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -143,6 +145,7 @@ WAIT_REASON_BACKOFF: WaitReason
 WAIT_REASON_RATE_LIMITED: WaitReason
 WAIT_REASON_PARKED: WaitReason
 WAIT_REASON_NO_WORKER: WaitReason
+WAIT_REASON_BUDGET: WaitReason
 CACHE_OUTCOME_UNSPECIFIED: CacheOutcome
 CACHE_OUTCOME_MISS: CacheOutcome
 CACHE_OUTCOME_HIT: CacheOutcome
@@ -179,6 +182,7 @@ PARK_REASON_UNSPECIFIED: ParkReason
 PARK_REASON_AUTH_FAILED: ParkReason
 PARK_REASON_PERMISSION_DENIED: ParkReason
 PARK_REASON_QUOTA_EXHAUSTED: ParkReason
+PARK_REASON_BUDGET: ParkReason
 DURABILITY_LEVEL_UNSPECIFIED: DurabilityLevel
 DURABILITY_LEVEL_MEMORY: DurabilityLevel
 DURABILITY_LEVEL_FSYNC_1S: DurabilityLevel
@@ -435,7 +439,7 @@ class Batch(_message.Message):
     def __init__(self, id: _Optional[str] = ..., progress: _Optional[_Union[BatchProgress, _Mapping]] = ..., open: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., parked: _Optional[_Union[Parked, _Mapping]] = ...) -> None: ...
 
 class BatchProgress(_message.Message):
-    __slots__ = ("total", "queued", "processing", "completed", "error", "cancelled", "usage", "parked", "done")
+    __slots__ = ("total", "queued", "processing", "completed", "error", "cancelled", "usage", "parked", "done", "budget")
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     PROCESSING_FIELD_NUMBER: _ClassVar[int]
@@ -445,6 +449,7 @@ class BatchProgress(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     PARKED_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     total: int
     queued: int
     processing: int
@@ -454,7 +459,18 @@ class BatchProgress(_message.Message):
     usage: Usage
     parked: Parked
     done: bool
-    def __init__(self, total: _Optional[int] = ..., queued: _Optional[int] = ..., processing: _Optional[int] = ..., completed: _Optional[int] = ..., error: _Optional[int] = ..., cancelled: _Optional[int] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., parked: _Optional[_Union[Parked, _Mapping]] = ..., done: bool = ...) -> None: ...
+    budget: Budget
+    def __init__(self, total: _Optional[int] = ..., queued: _Optional[int] = ..., processing: _Optional[int] = ..., completed: _Optional[int] = ..., error: _Optional[int] = ..., cancelled: _Optional[int] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., parked: _Optional[_Union[Parked, _Mapping]] = ..., done: bool = ..., budget: _Optional[_Union[Budget, _Mapping]] = ...) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("limit_nanos", "spent_nanos", "reserved_nanos")
+    LIMIT_NANOS_FIELD_NUMBER: _ClassVar[int]
+    SPENT_NANOS_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_NANOS_FIELD_NUMBER: _ClassVar[int]
+    limit_nanos: int
+    spent_nanos: int
+    reserved_nanos: int
+    def __init__(self, limit_nanos: _Optional[int] = ..., spent_nanos: _Optional[int] = ..., reserved_nanos: _Optional[int] = ...) -> None: ...
 
 class Parked(_message.Message):
     __slots__ = ("reason", "message", "park_time")

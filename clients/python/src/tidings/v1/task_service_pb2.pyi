@@ -35,18 +35,20 @@ RETRY_RESULT_NOT_FAILED: RetryResult
 RETRY_RESULT_NOT_FOUND: RetryResult
 
 class SubmitBatchRequest(_message.Message):
-    __slots__ = ("tasks", "idempotency_key", "options", "batch_id", "keep_open")
+    __slots__ = ("tasks", "idempotency_key", "options", "batch_id", "keep_open", "budget_nanos")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     KEEP_OPEN_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_NANOS_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedCompositeFieldContainer[_task_pb2.TaskSpec]
     idempotency_key: str
     options: _task_pb2.TaskOptions
     batch_id: str
     keep_open: bool
-    def __init__(self, tasks: _Optional[_Iterable[_Union[_task_pb2.TaskSpec, _Mapping]]] = ..., idempotency_key: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., batch_id: _Optional[str] = ..., keep_open: bool = ...) -> None: ...
+    budget_nanos: int
+    def __init__(self, tasks: _Optional[_Iterable[_Union[_task_pb2.TaskSpec, _Mapping]]] = ..., idempotency_key: _Optional[str] = ..., options: _Optional[_Union[_task_pb2.TaskOptions, _Mapping]] = ..., batch_id: _Optional[str] = ..., keep_open: bool = ..., budget_nanos: _Optional[int] = ...) -> None: ...
 
 class SubmitBatchResponse(_message.Message):
     __slots__ = ("batch_id", "task_ids", "durability")
@@ -264,10 +266,12 @@ class GetBatchResponse(_message.Message):
     def __init__(self, batch: _Optional[_Union[_task_pb2.Batch, _Mapping]] = ...) -> None: ...
 
 class ResumeBatchRequest(_message.Message):
-    __slots__ = ("batch_id",)
+    __slots__ = ("batch_id", "budget_nanos")
     BATCH_ID_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_NANOS_FIELD_NUMBER: _ClassVar[int]
     batch_id: str
-    def __init__(self, batch_id: _Optional[str] = ...) -> None: ...
+    budget_nanos: int
+    def __init__(self, batch_id: _Optional[str] = ..., budget_nanos: _Optional[int] = ...) -> None: ...
 
 class ResumeBatchResponse(_message.Message):
     __slots__ = ("batch",)
