@@ -28,7 +28,8 @@ use crate::{
 
 /// How often to look at a lead without having heard of it: a hint may be lost.
 const FALLBACK: Duration = Duration::from_secs(2);
-/// How long a task waits for a store that does not answer before it makes its call without the cache.
+/// How long a task waits for a store that does not answer: before it makes its call without the cache, or in the place of
+/// a lead that cannot be read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The cache as one process sees it.
@@ -177,7 +178,11 @@ impl Cache {
         let mut over = Over::Nobody;
         loop {
             let Some(lead) = self.bid(asker.task, asker.key, over).await else {
-                return Asked::Call(Call::UNCACHED);
+                // Those behind it wait for this call instead of for a store that is away, one after the other.
+                return Asked::Call(Call {
+                    turn: Some(turn),
+                    ..Call::UNCACHED
+                });
             };
             if lead == own(asker.task) {
                 return Asked::Call(Call::miss(Some(turn)));
@@ -210,18 +215,32 @@ impl Cache {
         }
     }
 
-    /// Waits until a lead has come to something or to nothing.
+    /// Waits until a lead has come to something or to nothing. One that cannot be read for long is as good as gone: its
+    /// call may be made twice then, but nobody stands still.
     async fn follow(&self, lead: Lead, asker: &mut Asker<'_>, slot: &mut Slot) -> Standing {
         let ear = self.ears.open(lead.task);
         asker.has_waited = false;
+        let mut away_since = None;
         loop {
             // Listening, then looking, then waiting: nothing is missed in between.
             let mut moved = pin!(ear.moved.notified());
             moved.as_mut().enable();
-            let pause = match self.look(lead, asker).await {
+            let looked = self.look(lead, asker).await;
+            let away = match &looked {
+                Ok(_) => {
+                    away_since = None;
+                    Duration::ZERO
+                }
+                Err(_) => away_since.get_or_insert_with(Instant::now).elapsed(),
+            };
+            let pause = match looked {
                 Ok(Standing::Running) => FALLBACK,
                 Ok(Standing::Pausing(free)) => free.since(self.store.now()).min(FALLBACK),
                 Ok(standing) => return standing,
+                Err(error) if away >= PATIENCE => {
+                    tracing::warn!(%error, "the lead of a cache key cannot be read; taking its place");
+                    return Standing::Gone;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the lead of a cache key cannot be read; looking again");
                     FALLBACK
