@@ -1,6 +1,7 @@
 //! Workers on a store that fails and whose hints are lost, on tokio's clock: it stands still while anything can run
 //! and then jumps to the next timer.
 
+mod cancel;
 mod follow;
 
 use std::{sync::Arc, time::Duration};
