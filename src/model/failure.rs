@@ -39,6 +39,11 @@ impl Failure {
             attempt: 0,
         }
     }
+
+    /// Whether the upstream answered with it, and certainly did nothing that it bills.
+    pub fn is_definite(&self) -> bool {
+        self.http_status != 0 && !self.maybe_billed && !self.code.passes()
+    }
 }
 
 /// A failed attempt, with what may be done about it.

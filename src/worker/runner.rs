@@ -131,7 +131,7 @@ impl Runner {
         };
         // The key changes only after a definite failure: sending again after an ambiguous one carries the same key,
         // so that an upstream that honours it does not bill twice.
-        let generation = task.charges.failures + task.charges.overloads;
+        let generation = task.generation();
         let call = Call {
             path: path.to_owned(),
             body,
