@@ -21,7 +21,7 @@ use self::{
 };
 use super::{backoff::Backoff, slot::Slot};
 use crate::{
-    model::{CacheKey, Cached, Caching, Failed, Outcome, Task},
+    model::{BatchId, CacheKey, Cached, Caching, Failed, Outcome, Task},
     store::{Bid, Error, Lead, Lookup, Over, Store},
     upstream,
 };
@@ -258,7 +258,17 @@ impl Cache {
     async fn look(&self, lead: Lead, asker: &Asker<'_>) -> Result<Standing, Error> {
         let found = self.store.tasks(&[lead.task]).await?.pop();
         let found = found.unwrap_or(Lookup::Missing);
-        Ok(asker.judge(lead, found, self.store.now()))
+        let standing = asker.judge(lead, found, self.store.now());
+        if standing == Standing::HeldBack && !self.is_parked(asker.task.batch_id).await? {
+            // Resumed since: the lead waits in the queue like everybody else, maybe behind the asker.
+            return Ok(Standing::Gone);
+        }
+        Ok(standing)
+    }
+
+    async fn is_parked(&self, batch: BatchId) -> Result<bool, Error> {
+        let batch = self.store.batch(batch).await?;
+        Ok(batch.is_some_and(|batch| batch.parked.is_some()))
     }
 
     /// Bids for the lead; none when the store does not answer.

@@ -165,11 +165,31 @@ fn only_a_failure_that_cost_nothing_begins_another_generation() {
     };
     let (mut task, mut generation) = (processing(), 0);
     for (failed, begins) in [
-        (retried(ErrorCode::UpstreamError, 500, false, Budget::Attempts), true),
-        (retried(ErrorCode::UpstreamError, 502, true, Budget::AttemptsAndAmbiguous), false),
-        (retried(ErrorCode::RateLimited, 429, false, Budget::Time), false),
-        (retried(ErrorCode::UpstreamUnreachable, 0, false, Budget::Time), false),
-        (retried(ErrorCode::UpstreamOverloaded, 503, false, Budget::Overload), true),
+        (
+            retried(ErrorCode::UpstreamError, 500, false, Budget::Attempts),
+            true,
+        ),
+        (
+            retried(
+                ErrorCode::UpstreamError,
+                502,
+                true,
+                Budget::AttemptsAndAmbiguous,
+            ),
+            false,
+        ),
+        (
+            retried(ErrorCode::RateLimited, 429, false, Budget::Time),
+            false,
+        ),
+        (
+            retried(ErrorCode::UpstreamUnreachable, 0, false, Budget::Time),
+            false,
+        ),
+        (
+            retried(ErrorCode::UpstreamOverloaded, 503, false, Budget::Overload),
+            true,
+        ),
     ] {
         let event = after_failure(&task, failed.clone(), START, 0.5);
         task.apply(event, START).unwrap();
@@ -178,5 +198,9 @@ fn only_a_failure_that_cost_nothing_begins_another_generation() {
         acquire(&mut task, START);
     }
     task.apply(after_lost_worker(&task), START).unwrap();
-    assert_eq!(task.generation(), generation, "what was lost may have been sent");
+    assert_eq!(
+        task.generation(),
+        generation,
+        "what was lost may have been sent"
+    );
 }

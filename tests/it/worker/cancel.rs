@@ -37,7 +37,8 @@ async fn running(world: &World) -> (Task, Gate) {
 async fn cancel(world: &World, mut task: Task) {
     world.store.repeat_hints(0);
     let fence = task.fence();
-    task.apply(Event::CancelRequested, world.store.now()).unwrap();
+    task.apply(Event::CancelRequested, world.store.now())
+        .unwrap();
     let commit = Commit {
         task,
         fence,

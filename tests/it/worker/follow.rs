@@ -55,7 +55,10 @@ async fn a_lead_that_cannot_be_read_for_long_is_followed_no_further() {
     assert_eq!(error.code, ErrorCode::ModelNotFound);
     assert_eq!(world.task(lead.id).await.status(), Status::Processing);
     let stands = bid(&world, &lead).await;
-    assert_eq!(stands.task, follower.id, "whoever comes now follows this one");
+    assert_eq!(
+        stands.task, follower.id,
+        "whoever comes now follows this one"
+    );
 }
 
 #[tokio::test(start_paused = true)]

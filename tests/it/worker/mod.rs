@@ -8,20 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use tidings::{
     clock::{ManualClock, Timestamp},
-    model::{
-        BatchId, Caching, IdRange, Priority, Spec, Task, TaskId, Work, WorkerId,
-    },
+    model::{BatchId, Caching, IdRange, Priority, Spec, Task, TaskId, Work, WorkerId},
     store::{Append, Lookup, Store as _, Submission},
     upstream::{Models, Router},
     worker::{Config, Registry, Worker},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{
-    faulty_store::FaultyStore,
-    model_store::ModelStore,
-    upstream::endpoint,
-};
+use crate::support::{faulty_store::FaultyStore, model_store::ModelStore, upstream::endpoint};
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
 /// Longer than anything here lasts.
