@@ -163,6 +163,8 @@ pub enum ErrorCode {
     TooManyTransitions = 26,
     #[n(27)]
     RateLimited = 27,
+    #[n(28)]
+    EqualCallUnderWay = 28,
 }
 
 impl ErrorCode {
@@ -170,7 +172,7 @@ impl ErrorCode {
     pub fn passes(self) -> bool {
         matches!(
             self,
-            ErrorCode::RateLimited | ErrorCode::UpstreamUnreachable
+            ErrorCode::RateLimited | ErrorCode::UpstreamUnreachable | ErrorCode::EqualCallUnderWay
         )
     }
 }

@@ -53,6 +53,8 @@ pub(super) enum Asked {
     Call(Call),
     /// Its batch is held back, or this process shuts down: it goes back to the queue, uncharged.
     GiveBack,
+    /// So many tasks wait for others' calls already that it has to wait in the queue.
+    Later,
 }
 
 /// A call that is to be made.
@@ -114,8 +116,8 @@ impl Cache {
         }
     }
 
-    /// What becomes of a task. While it waits for another one's call its slot is free; it has one again when
-    /// it is answered or is to call.
+    /// What becomes of a task. While it waits for another one's call its slot is free; it has one again when it is to
+    /// call.
     pub(super) async fn ask(&self, task: &Task, slot: &mut Slot) -> Asked {
         let asked = match task.spec.caching {
             None => Asked::Call(Call::UNCACHED),
@@ -125,8 +127,8 @@ impl Cache {
                 Some(key) => self.queue(task, key, caching, slot).await,
             },
         };
-        // What goes back needs no place to run.
-        if !matches!(asked, Asked::GiveBack) {
+        // What is answered, or goes back, needs no place to run.
+        if matches!(asked, Asked::Call(_)) {
             slot.step_in().await;
         }
         asked
@@ -151,6 +153,7 @@ impl Cache {
         };
         let (turn, cached) = match self.cells.seat(key, asker.max_age).try_turn() {
             Ok(turn) => (turn, Cached::Hit),
+            Err(seat) if seat.is_crowded() || slot.is_stuck() => return Asked::Later,
             Err(seat) => {
                 slot.step_aside();
                 let turn = tokio::select! {
@@ -192,6 +195,9 @@ impl Cache {
                 () = self.shutdown.cancelled() => return Asked::GiveBack,
                 standing = self.follow(lead, &mut asker, slot) => standing,
             };
+            let Some(standing) = standing else {
+                return Asked::Later;
+            };
             if asker.has_waited {
                 cached = Cached::Coalesced;
             }
@@ -216,8 +222,8 @@ impl Cache {
     }
 
     /// Waits until a lead has come to something or to nothing. One that cannot be read for long is as good as gone: its
-    /// call may be made twice then, but nobody stands still.
-    async fn follow(&self, lead: Lead, asker: &mut Asker<'_>, slot: &mut Slot) -> Standing {
+    /// call may be made twice then, but nobody stands still. None when there is no room to wait.
+    async fn follow(&self, lead: Lead, asker: &mut Asker<'_>, slot: &mut Slot) -> Option<Standing> {
         let ear = self.ears.open(lead.task);
         asker.has_waited = false;
         let mut away_since = None;
@@ -236,16 +242,19 @@ impl Cache {
             let pause = match looked {
                 Ok(Standing::Running) => FALLBACK,
                 Ok(Standing::Pausing(free)) => free.since(self.store.now()).min(FALLBACK),
-                Ok(standing) => return standing,
+                Ok(standing) => return Some(standing),
                 Err(error) if away >= PATIENCE => {
                     tracing::warn!(%error, "the lead of a cache key cannot be read; taking its place");
-                    return Standing::Gone;
+                    return Some(Standing::Gone);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the lead of a cache key cannot be read; looking again");
                     FALLBACK
                 }
             };
+            if slot.is_stuck() {
+                return None;
+            }
             slot.step_aside();
             asker.has_waited = true;
             tokio::select! {

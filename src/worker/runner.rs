@@ -36,6 +36,9 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
     cap: Duration::from_secs(8),
 };
 
+/// When a task comes back whose answer too many others wait for as well: longer each time, as all waits charged to time.
+const COME_BACK: Wait = Wait::Told(Duration::from_secs(5));
+
 /// Runs tasks, one call each.
 #[derive(Clone)]
 pub(super) struct Runner {
@@ -95,6 +98,7 @@ impl Runner {
         let call = match self.cache.ask(&task, slot).await {
             Asked::Answer(outcome) => return Ok(Some(outcome)),
             Asked::GiveBack => return Ok(None),
+            Asked::Later => return Err(later()),
             Asked::Call(call) => call,
         };
         let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent);
@@ -193,6 +197,19 @@ fn function_failed(error: FunctionError) -> Failed {
     Failed {
         failure: Failure::new(ErrorCode::FunctionFailed, error.to_string()),
         recourse,
+    }
+}
+
+fn later() -> Failed {
+    Failed {
+        failure: Failure::new(
+            ErrorCode::EqualCallUnderWay,
+            "not sent: many tasks wait for the answer to an equal request already; this one goes on by itself",
+        ),
+        recourse: Recourse::Retry {
+            budget: Budget::Time,
+            wait: COME_BACK,
+        },
     }
 }
 
