@@ -39,6 +39,11 @@ impl Failure {
             attempt: 0,
         }
     }
+
+    /// Whether the upstream answered with it, and certainly did nothing that it bills.
+    pub fn is_definite(&self) -> bool {
+        self.http_status != 0 && !self.maybe_billed && !self.code.passes()
+    }
 }
 
 /// A failed attempt, with what may be done about it.
@@ -158,6 +163,8 @@ pub enum ErrorCode {
     TooManyTransitions = 26,
     #[n(27)]
     RateLimited = 27,
+    #[n(28)]
+    EqualCallUnderWay = 28,
 }
 
 impl ErrorCode {
@@ -165,7 +172,7 @@ impl ErrorCode {
     pub fn passes(self) -> bool {
         matches!(
             self,
-            ErrorCode::RateLimited | ErrorCode::UpstreamUnreachable
+            ErrorCode::RateLimited | ErrorCode::UpstreamUnreachable | ErrorCode::EqualCallUnderWay
         )
     }
 }

@@ -167,6 +167,13 @@ impl Task {
             .filter(|_| self.status() == Status::Error)
     }
 
+    /// How often the upstream has answered that it did nothing: the sends in between are one as far as it may bill
+    /// them.
+    pub fn generation(&self) -> usize {
+        let definite = self.failures.iter().filter(|it| it.is_definite());
+        definite.count()
+    }
+
     /// When the task became terminal.
     pub fn end_time(&self) -> Option<Timestamp> {
         let last = self.last();

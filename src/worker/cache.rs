@@ -21,14 +21,15 @@ use self::{
 };
 use super::{backoff::Backoff, marker::Marker, slot::Slot};
 use crate::{
-    model::{CacheKey, Cached, Caching, Failed, Outcome, Task},
+    model::{BatchId, CacheKey, Cached, Caching, Failed, Outcome, Task},
     store::{Bid, Error, Lead, Lookup, Over, Store},
     upstream,
 };
 
 /// How often to look at a lead without having heard of it: a hint may be lost.
 const FALLBACK: Duration = Duration::from_secs(2);
-/// How long a task waits for a store that does not answer before it makes its call without the cache.
+/// How long a task waits for a store that does not answer: before it makes its call without the cache, or in the place of
+/// a lead that cannot be read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The cache as one process sees it.
@@ -53,6 +54,8 @@ pub(super) enum Asked {
     Call(Call),
     /// Its batch is held back, or this process shuts down: it goes back to the queue, uncharged.
     GiveBack,
+    /// So many tasks wait for others' calls already that it has to wait in the queue.
+    Later,
 }
 
 /// A call that is to be made.
@@ -120,8 +123,8 @@ impl Cache {
         }
     }
 
-    /// What becomes of a task. While it waits for another one's call its slot is free; it has one again when
-    /// it is answered or is to call.
+    /// What becomes of a task. While it waits for another one's call its slot is free; it has one again when it is to
+    /// call.
     pub(super) async fn ask(&self, task: &Task, slot: &mut Slot) -> Asked {
         let asked = match task.spec.caching {
             None => Asked::Call(Call::UNCACHED),
@@ -131,8 +134,8 @@ impl Cache {
                 Some(key) => self.queue(task, key, caching, slot).await,
             },
         };
-        // What goes back needs no place to run.
-        if !matches!(asked, Asked::GiveBack) {
+        // What is answered, or goes back, needs no place to run.
+        if matches!(asked, Asked::Call(_)) {
             slot.step_in().await;
         }
         asked
@@ -157,6 +160,7 @@ impl Cache {
         };
         let (turn, cached) = match self.cells.seat(key, asker.max_age).try_turn() {
             Ok(turn) => (turn, Cached::Hit),
+            Err(seat) if seat.is_crowded() || slot.is_stuck() => return Asked::Later,
             Err(seat) => {
                 self.step_aside(task, slot);
                 let turn = tokio::select! {
@@ -184,7 +188,11 @@ impl Cache {
         let mut over = Over::Nobody;
         loop {
             let Some(lead) = self.bid(asker.task, asker.key, over).await else {
-                return Asked::Call(Call::UNCACHED);
+                // Those behind it wait for this call instead of for a store that is away, one after the other.
+                return Asked::Call(Call {
+                    turn: Some(turn),
+                    ..Call::UNCACHED
+                });
             };
             if lead == own(asker.task) {
                 return Asked::Call(Call::miss(Some(turn)));
@@ -193,6 +201,9 @@ impl Cache {
                 biased;
                 () = self.shutdown.cancelled() => return Asked::GiveBack,
                 standing = self.follow(lead, &mut asker, slot) => standing,
+            };
+            let Some(standing) = standing else {
+                return Asked::Later;
             };
             if asker.has_waited {
                 cached = Cached::Coalesced;
@@ -217,23 +228,40 @@ impl Cache {
         }
     }
 
-    /// Waits until a lead has come to something or to nothing.
-    async fn follow(&self, lead: Lead, asker: &mut Asker<'_>, slot: &mut Slot) -> Standing {
+    /// Waits until a lead has come to something or to nothing. One that cannot be read for long is as good as gone: its
+    /// call may be made twice then, but nobody stands still. None when there is no room to wait.
+    async fn follow(&self, lead: Lead, asker: &mut Asker<'_>, slot: &mut Slot) -> Option<Standing> {
         let ear = self.ears.open(lead.task);
         asker.has_waited = false;
+        let mut away_since = None;
         loop {
             // Listening, then looking, then waiting: nothing is missed in between.
             let mut moved = pin!(ear.moved.notified());
             moved.as_mut().enable();
-            let pause = match self.look(lead, asker).await {
+            let looked = self.look(lead, asker).await;
+            let away = match &looked {
+                Ok(_) => {
+                    away_since = None;
+                    Duration::ZERO
+                }
+                Err(_) => away_since.get_or_insert_with(Instant::now).elapsed(),
+            };
+            let pause = match looked {
                 Ok(Standing::Running) => FALLBACK,
                 Ok(Standing::Pausing(free)) => free.since(self.store.now()).min(FALLBACK),
-                Ok(standing) => return standing,
+                Ok(standing) => return Some(standing),
+                Err(error) if away >= PATIENCE => {
+                    tracing::warn!(%error, "the lead of a cache key cannot be read; taking its place");
+                    return Some(Standing::Gone);
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the lead of a cache key cannot be read; looking again");
                     FALLBACK
                 }
             };
+            if slot.is_stuck() {
+                return None;
+            }
             self.step_aside(asker.task, slot);
             asker.has_waited = true;
             tokio::select! {
@@ -253,7 +281,17 @@ impl Cache {
     async fn look(&self, lead: Lead, asker: &Asker<'_>) -> Result<Standing, Error> {
         let found = self.store.tasks(&[lead.task]).await?.pop();
         let found = found.unwrap_or(Lookup::Missing);
-        Ok(asker.judge(lead, found, self.store.now()))
+        let standing = asker.judge(lead, found, self.store.now());
+        if standing == Standing::HeldBack && !self.is_parked(asker.task.batch_id).await? {
+            // Resumed since: the lead waits in the queue like everybody else, maybe behind the asker.
+            return Ok(Standing::Gone);
+        }
+        Ok(standing)
+    }
+
+    async fn is_parked(&self, batch: BatchId) -> Result<bool, Error> {
+        let batch = self.store.batch(batch).await?;
+        Ok(batch.is_some_and(|batch| batch.parked.is_some()))
     }
 
     /// Bids for the lead; none when the store does not answer.

@@ -37,6 +37,9 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
     cap: Duration::from_secs(8),
 };
 
+/// When a task comes back whose answer too many others wait for as well: longer each time, as all waits charged to time.
+const COME_BACK: Wait = Wait::Told(Duration::from_secs(5));
+
 /// Runs tasks, one call each.
 #[derive(Clone)]
 pub(super) struct Runner {
@@ -96,6 +99,7 @@ impl Runner {
         let call = match self.cache.ask(&task, slot).await {
             Asked::Answer(outcome) => return Ok(Some(outcome)),
             Asked::GiveBack => return Ok(None),
+            Asked::Later => return Err(later()),
             Asked::Call(call) => call,
         };
         // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
@@ -145,7 +149,7 @@ impl Runner {
         };
         // The key changes only after a definite failure: sending again after an ambiguous one carries the same key,
         // so that an upstream that honours it does not bill twice.
-        let generation = task.charges.failures + task.charges.overloads;
+        let generation = task.generation();
         let call = Call {
             kind,
             body,
@@ -210,6 +214,19 @@ fn function_failed(error: FunctionError) -> Failed {
     Failed {
         failure: Failure::new(ErrorCode::FunctionFailed, error.to_string()),
         recourse,
+    }
+}
+
+fn later() -> Failed {
+    Failed {
+        failure: Failure::new(
+            ErrorCode::EqualCallUnderWay,
+            "not sent: many tasks wait for the answer to an equal request already; this one goes on by itself",
+        ),
+        recourse: Recourse::Retry {
+            budget: Budget::Time,
+            wait: COME_BACK,
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::appetite::{Appetite, Waiting};
 
-/// Tasks in hand that wait without running. They cost memory alone; beyond this no more are taken.
+/// Tasks in hand that wait without running. They cost memory alone; beyond this they wait in the queue.
 const MAX_ASIDE: usize = 4_096;
 
 /// The room of one process.
@@ -81,6 +81,13 @@ impl Slot {
         self.waiting.take()
     }
 
+    /// Whether so many tasks wait aside that there is no room for this one as well.
+    pub(super) fn is_stuck(&self) -> bool {
+        // As many as run leave as much of what may be in hand free: what is missing stands aside.
+        let (in_hand, running) = (&self.room.in_hand, &self.room.running);
+        self.running.is_some() && in_hand.available_permits() <= running.available_permits()
+    }
+
     /// Lets another task run, and have its turn, while this one waits. Answers whether it does so for the first time.
     pub(super) fn step_aside(&mut self) -> bool {
         self.waiting = None;
@@ -146,15 +153,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_tasks_are_taken_in_hand_than_there_is_room_for() {
+    async fn no_more_tasks_stand_aside_than_there_is_room_for() {
         let room = Room::new(2);
         let mut aside = Vec::new();
-        while let Some(mut slot) = room.try_enter() {
+        let _busy = room.try_enter().unwrap();
+        loop {
+            let mut slot = room.try_enter().unwrap();
+            if slot.is_stuck() {
+                break;
+            }
             slot.step_aside();
             aside.push(slot);
         }
-        assert_eq!(aside.len(), 2 + MAX_ASIDE);
+        assert_eq!(aside.len(), MAX_ASIDE);
+        assert!(!aside[0].is_stuck(), "it stands aside already");
+        assert!(room.try_enter().is_some(), "others may still run");
         aside.pop();
-        assert!(room.try_enter().is_some());
+        assert!(!room.try_enter().unwrap().is_stuck());
     }
 }

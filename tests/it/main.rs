@@ -21,3 +21,4 @@ mod support;
 mod transport;
 mod upstream;
 mod watch;
+mod worker;

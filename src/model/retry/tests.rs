@@ -153,3 +153,55 @@ fn a_third_lost_worker_is_poison() {
     assert_eq!(task.error().unwrap().code, ErrorCode::WorkerLost);
     assert!(task.error().unwrap().maybe_billed);
 }
+
+#[test]
+fn only_a_failure_that_cost_nothing_begins_another_generation() {
+    let retried = |code, http_status, maybe_billed, budget| Failed {
+        failure: Failure {
+            http_status,
+            maybe_billed,
+            ..Failure::new(code, "no")
+        },
+        recourse: retry(budget, BACKOFF),
+    };
+    let (mut task, mut generation) = (processing(), 0);
+    for (failed, begins) in [
+        (
+            retried(ErrorCode::UpstreamError, 500, false, Budget::Attempts),
+            true,
+        ),
+        (
+            retried(
+                ErrorCode::UpstreamError,
+                502,
+                true,
+                Budget::AttemptsAndAmbiguous,
+            ),
+            false,
+        ),
+        (
+            retried(ErrorCode::RateLimited, 429, false, Budget::Time),
+            false,
+        ),
+        (
+            retried(ErrorCode::UpstreamUnreachable, 0, false, Budget::Time),
+            false,
+        ),
+        (
+            retried(ErrorCode::UpstreamOverloaded, 503, false, Budget::Overload),
+            true,
+        ),
+    ] {
+        let event = after_failure(&task, failed.clone(), START, 0.5);
+        task.apply(event, START).unwrap();
+        generation += usize::from(begins);
+        assert_eq!(task.generation(), generation, "{failed:?}");
+        acquire(&mut task, START);
+    }
+    task.apply(after_lost_worker(&task), START).unwrap();
+    assert_eq!(
+        task.generation(),
+        generation,
+        "what was lost may have been sent"
+    );
+}

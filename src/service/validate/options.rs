@@ -155,7 +155,8 @@ impl Terms {
             _ if !work.is_upstream() => false,
             Some(CacheMode::Bypass) => false,
             Some(CacheMode::Enabled | CacheMode::Refresh) => true,
-            Some(CacheMode::Unspecified) | None => is_repeatable(),
+            // Who says how old an answer may be wants one that is there.
+            Some(CacheMode::Unspecified) | None => self.cache_max_age.is_some() || is_repeatable(),
         };
         takes_part.then(|| Caching {
             refresh: self.cache == Some(CacheMode::Refresh),

@@ -7,6 +7,9 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::model::{CacheKey, Outcome};
 
+/// Tasks at one cell: beyond it they wait in the queue, so that one slow call does not hold up all that can wait here.
+const MAX_SEATS: usize = 1_024;
+
 /// What the last one to ask found.
 #[derive(Debug, Default)]
 pub(super) enum Found {
@@ -66,6 +69,12 @@ impl Seat {
         }
     }
 
+    /// Whether so many wait already that this one should not.
+    pub(super) fn is_crowded(&self) -> bool {
+        // Each of those before it holds the cell twice: with its seat, and with its turn or its wait for it.
+        Arc::strong_count(&self.cell) / 2 > MAX_SEATS
+    }
+
     /// Waits for the turn, in the order of coming.
     pub(super) async fn turn(self) -> Turn {
         let found = self.cell.clone().lock_owned().await;
@@ -103,6 +112,8 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn seat(cells: &Cells) -> Seat {
@@ -124,6 +135,25 @@ mod tests {
         assert!(cells.0.lock().is_empty());
         let third = seat(&cells).try_turn().unwrap();
         assert!(matches!(third.found(), Found::Nothing));
+    }
+
+    #[tokio::test]
+    async fn a_cell_has_room_for_so_many_and_no_more() {
+        let cells = Cells::default();
+        let _first = seat(&cells).try_turn().unwrap();
+        let mut waiting = Vec::new();
+        loop {
+            let seat = seat(&cells);
+            if seat.is_crowded() {
+                break;
+            }
+            let mut turn = Box::pin(seat.turn());
+            assert!(turn.as_mut().now_or_never().is_none());
+            waiting.push(turn);
+        }
+        assert_eq!(1 + waiting.len(), MAX_SEATS);
+        waiting.pop();
+        assert!(!seat(&cells).is_crowded());
     }
 
     #[tokio::test]

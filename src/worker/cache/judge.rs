@@ -23,7 +23,7 @@ pub(super) enum Standing {
     Answered(Arc<Outcome>),
     /// It has an answer that is for itself alone: cut off, filtered or refused.
     Unshareable,
-    /// Its batch, which is the asker's too, is held back.
+    /// It came back because its batch, which is the asker's too, was held back.
     HeldBack,
     /// Its call came to nothing, or its answer is too old.
     Gone,

@@ -1,5 +1,6 @@
 //! The cache: equal requests make one call, and what must not be shared is not.
 
+mod crowd;
 mod fates;
 mod options;
 mod replicas;

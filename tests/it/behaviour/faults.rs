@@ -17,6 +17,7 @@ on_each_store! {
     attempts_are_kept_on_the_task,
     a_rate_limit_costs_time_and_no_attempt,
     an_answer_that_may_exist_is_asked_for_once_more_only,
+    what_may_have_been_billed_is_sent_again_as_the_same,
     an_unreachable_upstream_costs_no_attempt,
 }
 
@@ -131,6 +132,23 @@ async fn an_answer_that_may_exist_is_asked_for_once_more_only(kind: Kind) {
         calls[0].idempotency_key, calls[1].idempotency_key,
         "so that it need not be billed twice"
     );
+    server.stop().await;
+}
+
+async fn what_may_have_been_billed_is_sent_again_as_the_same(kind: Kind) {
+    let faults = Faults::in_order([Fault::Status(500), Fault::Status(502)]);
+    let mut server = TestServer::start_with(kind, upstream(faults), |_| {}).await;
+    let id = submit(&mut server.client, [prompt("p")])
+        .await
+        .task_ids
+        .remove(0);
+    let told = watch_task(&mut server.client, &id, 0).await;
+    assert_eq!(status_of(told.last().unwrap()), TaskStatus::Completed);
+    let calls = server.upstream.calls();
+    let keys: Vec<_> = calls.iter().map(|call| &call.idempotency_key).collect();
+    assert_eq!(keys.len(), 3);
+    assert_ne!(keys[0], keys[1], "the first was certainly not answered");
+    assert_eq!(keys[1], keys[2], "the gateway may have lost an answer");
     server.stop().await;
 }
 

@@ -31,6 +31,7 @@ pub(crate) struct FaultyStore {
     changes: broadcast::Sender<Change>,
     copies: AtomicUsize,
     fails_reads: AtomicBool,
+    renewals: AtomicUsize,
 }
 
 impl FaultyStore {
@@ -42,6 +43,7 @@ impl FaultyStore {
             changes: broadcast::channel(CHANGES).0,
             copies: AtomicUsize::new(1),
             fails_reads: AtomicBool::new(false),
+            renewals: AtomicUsize::new(0),
         })
     }
 
@@ -58,6 +60,11 @@ impl FaultyStore {
     /// Whether tasks and batches can be read. Writes always work.
     pub(crate) fn fail_reads(&self, fails: bool) {
         self.fails_reads.store(fails, Ordering::SeqCst);
+    }
+
+    /// How often leases were renewed.
+    pub(crate) fn renewals(&self) -> usize {
+        self.renewals.load(Ordering::SeqCst)
     }
 
     fn reads(&self) -> Result<(), Error> {
@@ -116,6 +123,7 @@ impl Store for FaultyStore {
     }
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
+        self.renewals.fetch_add(1, Ordering::SeqCst);
         self.wrote(self.inner.renew(renewals, lease).await)
     }
 

@@ -123,6 +123,7 @@ class ErrorCode(_Open):
     FUNCTION_NOT_FOUND = 25
     TOO_MANY_TRANSITIONS = 26
     RATE_LIMITED = 27
+    EQUAL_CALL_UNDER_WAY = 28
 
 
 class ParkReason(_Open):

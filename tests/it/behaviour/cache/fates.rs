@@ -1,10 +1,11 @@
 //! What becomes of those that wait when the call they wait for comes to nothing, or to something for itself alone.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tidings::{
     proto::v1::{
-        CacheOutcome, CancelTasksRequest, ErrorCode, ResumeBatchRequest, Task, TaskStatus,
+        CacheOutcome, CancelTasksRequest, ErrorCode, ListTasksRequest, ResumeBatchRequest, Task,
+        TaskStatus,
     },
     simulator::{self, Fault, Faults},
 };
@@ -135,12 +136,23 @@ async fn answers_that_are_cut_filtered_or_refused_are_not_shared(kind: Kind) {
     }
 }
 
+/// How far each task of a batch is.
+async fn revisions(client: &mut Client, batch: &str) -> BTreeMap<String, u64> {
+    let request = ListTasksRequest {
+        batch_id: batch.to_owned(),
+        ..ListTasksRequest::default()
+    };
+    let tasks = client.list_tasks(request).await.unwrap().into_inner().tasks;
+    tasks.into_iter().map(|it| (it.id, it.revision)).collect()
+}
+
 async fn a_batch_without_money_is_parked_with_all_that_wait(kind: Kind) {
     let upstream = simulator::Config {
         faults: Faults::always(Fault::InsufficientQuota),
         ..slow(Duration::from_millis(100))
     };
-    let mut server = TestServer::start_with(kind, upstream, |_| {}).await;
+    // Fewer at a time than wait for the lead.
+    let mut server = TestServer::start_with(kind, upstream, |config| config.concurrency = 4).await;
     let id = submit(&mut server.client, (0..50).map(|_| shared("p")))
         .await
         .batch_id;
@@ -156,6 +168,7 @@ async fn a_batch_without_money_is_parked_with_all_that_wait(kind: Kind) {
         1,
         "one call found out for all"
     );
+    let before = revisions(&mut server.client, &id).await;
     server.upstream.set_faults(Faults::default()).unwrap();
     let request = ResumeBatchRequest {
         budget_nanos: None,
@@ -166,5 +179,8 @@ async fn a_batch_without_money_is_parked_with_all_that_wait(kind: Kind) {
     assert_eq!(tasks.len(), 50);
     assert_eq!(count(&tasks, CacheOutcome::Miss), 1);
     assert_eq!(server.upstream.calls().len(), 2);
+    for (id, revision) in revisions(&mut server.client, &id).await {
+        assert_eq!(revision, before[&id] + 2, "taken up once and answered");
+    }
     server.stop().await;
 }

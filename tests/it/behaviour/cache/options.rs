@@ -11,6 +11,7 @@ use crate::support::server::{Kind, TestServer, function, on_each_store, prompt};
 
 on_each_store! {
     without_a_word_only_repeatable_requests_are_shared,
+    who_says_how_old_an_answer_may_be_takes_part,
     a_bypass_neither_takes_nor_leaves_an_answer,
     one_request_in_different_words_has_one_answer,
     an_option_that_means_nothing_is_refused,
@@ -67,6 +68,31 @@ async fn without_a_word_only_repeatable_requests_are_shared(kind: Kind) {
         }
     }
     assert_eq!(server.upstream.calls().len(), 3 + 6);
+    server.stop().await;
+}
+
+async fn who_says_how_old_an_answer_may_be_takes_part(kind: Kind) {
+    let mut server = TestServer::start(kind).await;
+    let aged = |task| TaskSpec {
+        options: Some(TaskOptions {
+            cache_max_age: Some(prost_types::Duration {
+                seconds: 3_600,
+                nanos: 0,
+            }),
+            ..TaskOptions::default()
+        }),
+        ..task
+    };
+    for (task, expected) in [
+        (prompt("p"), CacheOutcome::Miss),
+        (prompt("p"), CacheOutcome::Hit),
+        (chat(|it| it.temperature = Some(0.5)), CacheOutcome::Miss),
+        (chat(|it| it.temperature = Some(0.5)), CacheOutcome::Hit),
+    ] {
+        let ended = run_one(&mut server.client, aged(task)).await;
+        assert_eq!(cache_of(&ended), expected);
+    }
+    assert_eq!(server.upstream.calls().len(), 2);
     server.stop().await;
 }
 

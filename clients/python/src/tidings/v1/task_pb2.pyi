@@ -96,6 +96,7 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_CODE_FUNCTION_NOT_FOUND: _ClassVar[ErrorCode]
     ERROR_CODE_TOO_MANY_TRANSITIONS: _ClassVar[ErrorCode]
     ERROR_CODE_RATE_LIMITED: _ClassVar[ErrorCode]
+    ERROR_CODE_EQUAL_CALL_UNDER_WAY: _ClassVar[ErrorCode]
 
 class ParkReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -178,6 +179,7 @@ ERROR_CODE_FUNCTION_TIMEOUT: ErrorCode
 ERROR_CODE_FUNCTION_NOT_FOUND: ErrorCode
 ERROR_CODE_TOO_MANY_TRANSITIONS: ErrorCode
 ERROR_CODE_RATE_LIMITED: ErrorCode
+ERROR_CODE_EQUAL_CALL_UNDER_WAY: ErrorCode
 PARK_REASON_UNSPECIFIED: ParkReason
 PARK_REASON_AUTH_FAILED: ParkReason
 PARK_REASON_PERMISSION_DENIED: ParkReason
