@@ -34,6 +34,11 @@ pub fn spent(model: &str, nanos: u64) {
     counter!("tidings_cost_nanos_total", "model" => model.to_owned()).increment(nanos);
 }
 
+/// The same, by the value of the label by which costs are told apart. Whoever calls bounds how many values there are.
+pub fn spent_for(value: &str, nanos: u64) {
+    counter!("tidings_label_cost_nanos_total", "value" => value.to_owned()).increment(nanos);
+}
+
 /// A batch was parked: nothing of it runs until somebody mends the cause.
 pub fn parked(batch: BatchId, parked: &Parked) {
     // The reason alone: the message repeats words of the upstream.

@@ -184,7 +184,7 @@ impl Server {
             self.functions,
             worker_config(&self.config),
         )
-        .priced(self.config.prices.clone());
+        .priced(self.config.prices.clone(), self.config.cost_label.clone());
         let work = tokio::spawn(worker.run(draining.clone()));
 
         tokio::select! {

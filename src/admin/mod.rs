@@ -136,6 +136,10 @@ fn describe() {
         "tidings_cost_nanos_total",
         "What the answers that this process received have cost, in billionths of the currency, by the model as the prices name it"
     );
+    describe_counter!(
+        "tidings_label_cost_nanos_total",
+        "The same, by the value of the label that cost_label names; empty for tasks without it"
+    );
     describe_histogram!(
         "tidings_queue_seconds",
         "Time a task waited before an attempt"

@@ -77,6 +77,8 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// What the models' tokens cost.
     pub prices: Prices,
+    /// The label by whose values the metrics tell costs apart.
+    pub cost_label: Option<String>,
     /// How long a shutdown waits for running tasks.
     pub shutdown_grace: Duration,
     /// Whether gRPC reflection is served.
@@ -140,6 +142,9 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         value::duration(text, Duration::from_secs(1), MAX_RETENTION)
     });
     let prices = price::read(layers, faults);
+    let cost_label = layers.read(&key::COST_LABEL, faults, |text| {
+        Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+    });
     let shutdown_grace = layers.read(&key::SHUTDOWN_GRACE, faults, |text| {
         value::duration(text, Duration::ZERO, MAX_PAUSE)
     });
@@ -165,6 +170,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
         result_retention,
         cache_ttl: cache_ttl?,
         prices,
+        cost_label: cost_label?,
         shutdown_grace: shutdown_grace?,
         reflection: reflection?,
         limits: limits?,

@@ -35,6 +35,10 @@ impl Config {
             (key::RESULT_RETENTION.path, length(self.result_retention)),
             (key::CACHE_TTL.path, length(self.cache_ttl)),
             (price::TABLE, price::shown(&self.prices)),
+            (
+                key::COST_LABEL.path,
+                self.cost_label.as_deref().unwrap_or("none").to_owned(),
+            ),
             (key::SHUTDOWN_GRACE.path, length(self.shutdown_grace)),
             (key::REFLECTION.path, self.reflection.to_string()),
         ]);

@@ -2,7 +2,7 @@
 //!
 //! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
 //! [`cache`] finds answers of equal tasks, [`marker`] marks calls as sent, [`relay`] passes on what they answer as it
-//! comes, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! comes, [`ledger`] tells what answers cost, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
 
 mod appetite;
 mod backoff;
@@ -13,6 +13,7 @@ mod held;
 mod janitor;
 mod keeper;
 mod lane;
+mod ledger;
 mod marker;
 mod pool;
 mod quota;
@@ -54,7 +55,7 @@ pub struct Worker {
     store: Arc<dyn Store>,
     upstream: upstream::Router,
     functions: Arc<Registry>,
-    prices: Prices,
+    ledger: ledger::Ledger,
     config: Config,
 }
 
@@ -70,15 +71,18 @@ impl Worker {
             store,
             upstream: upstream.into(),
             functions,
-            prices: Prices::default(),
+            ledger: ledger::Ledger::default(),
             config,
         }
     }
 
-    /// Tells of every answer what it cost, by these prices.
+    /// Tells of every answer what it cost, by these prices, and operators by the values of `label` as well.
     #[must_use]
-    pub fn priced(self, prices: Prices) -> Self {
-        Worker { prices, ..self }
+    pub fn priced(self, prices: Prices, label: Option<String>) -> Self {
+        Worker {
+            ledger: ledger::Ledger::new(prices, label),
+            ..self
+        }
     }
 
     /// Works until `shutdown`, then drains: takes no more tasks, lets the running ones finish within the grace and
@@ -88,7 +92,7 @@ impl Worker {
             store,
             upstream,
             functions,
-            prices,
+            ledger,
             config,
         } = self;
         let id = WorkerId(chance::number().max(1));
@@ -120,7 +124,7 @@ impl Worker {
             marker,
             relay: relay::Relay::new(heard),
             cache: cache.clone(),
-            prices: Arc::new(prices),
+            ledger: Arc::new(ledger),
             worker: id,
         };
         let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);

@@ -17,15 +17,16 @@ use super::{
     cache::{Asked, Cache},
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
+    ledger::Ledger,
     marker::Marker,
     relay::Relay,
     slot::Slot,
 };
 use crate::{
-    chance, journal,
+    chance,
     model::{
-        Budget, ErrorCode, Event, Failed, Failure, Outcome, Prices, Recourse, Task, Wait, Work,
-        WorkerId, retry,
+        Budget, ErrorCode, Event, Failed, Failure, Outcome, Recourse, Task, Wait, Work, WorkerId,
+        retry,
     },
     store::Store,
     upstream::{self, Call},
@@ -49,7 +50,7 @@ pub(super) struct Runner {
     pub(super) marker: Marker,
     pub(super) relay: Relay,
     pub(super) cache: Arc<Cache>,
-    pub(super) prices: Arc<Prices>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) worker: WorkerId,
 }
 
@@ -111,17 +112,8 @@ impl Runner {
             () = denied.cancelled() => return Ok(None),
             ended = attempt => ended,
         };
-        let priced = ended.map(|outcome| self.priced(&task, outcome));
+        let priced = ended.map(|outcome| self.ledger.charge(&task, outcome));
         call.end(priced).map(Some)
-    }
-
-    /// The answer with what it cost, if its model has a price.
-    fn priced(&self, task: &Task, mut outcome: Outcome) -> Outcome {
-        if let Some((model, price)) = self.prices.named(&task.spec.model, &outcome.model) {
-            outcome.usage.cost_nanos = price.of(&outcome.usage);
-            journal::spent(model, outcome.usage.cost_nanos);
-        }
-        outcome
     }
 
     /// A call of the task's own, which begins when `waiting` is dropped. Of a task that had stepped aside `may_not` is

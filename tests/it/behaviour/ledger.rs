@@ -8,6 +8,7 @@ use tidings::{
     simulator::{self, Fault, Faults},
 };
 
+use super::options::with;
 use crate::support::server::{
     Client, Kind, TestServer, assert_lawful, on_each_store, prompt, status_of, submit, watch_batch,
 };
@@ -16,7 +17,7 @@ on_each_store! {
     every_answer_tells_its_cost_and_the_batch_their_sum,
     what_comes_from_the_cache_costs_nothing,
     a_model_without_a_price_costs_nothing_that_is_known,
-    what_models_cost_is_counted_by_their_names,
+    what_models_cost_is_counted_by_their_names_and_by_a_label,
 }
 
 /// 2.50 and 10 a million.
@@ -116,23 +117,33 @@ async fn a_model_without_a_price_costs_nothing_that_is_known(kind: Kind) {
     server.stop().await;
 }
 
-async fn what_models_cost_is_counted_by_their_names(kind: Kind) {
+async fn what_models_cost_is_counted_by_their_names_and_by_a_label(kind: Kind) {
     // Metrics are of the whole process: a name that no other test has.
     let model = format!("counted-{kind:?}");
     let prices = [(model.clone(), PRICE)];
     let mut server = TestServer::start_with(kind, simulator::Config::default(), |config| {
         config.model = model.clone();
         config.prices = prices.into_iter().collect();
+        config.cost_label = Some("team".to_owned());
     })
     .await;
-    let batch = submit(&mut server.client, [prompt("p"), prompt("q")]).await;
+    let labelled = |text| {
+        with(prompt(text), |options| {
+            options.labels.insert("team".to_owned(), model.clone());
+        })
+    };
+    let batch = submit(&mut server.client, [labelled("p"), labelled("q")]).await;
     ended(&mut server.client, &batch.batch_id).await;
     let metrics = reqwest::get(format!("{}/metrics", server.admin)).await;
     let metrics = metrics.unwrap().text().await.unwrap();
-    let line = format!("tidings_cost_nanos_total{{model=\"{model}\"}} ");
-    let value = metrics.lines().find_map(|it| it.strip_prefix(&line));
-    let value: u64 = value.expect(&line).parse().unwrap();
-    assert!(value > 0);
-    assert_eq!(value, sum(&mut server.client, &batch.batch_id).await);
+    let spent = sum(&mut server.client, &batch.batch_id).await;
+    assert!(spent > 0);
+    for line in [
+        format!("tidings_cost_nanos_total{{model=\"{model}\"}} "),
+        format!("tidings_label_cost_nanos_total{{value=\"{model}\"}} "),
+    ] {
+        let value = metrics.lines().find_map(|it| it.strip_prefix(&line));
+        assert_eq!(value.expect(&line).parse(), Ok(spent));
+    }
     server.stop().await;
 }
