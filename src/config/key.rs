@@ -98,7 +98,7 @@ keys! {
     /// How old an answer may be that another task takes from the cache.
     CACHE_TTL = file_only("cache.ttl", "24h");
     /// By whose values costs are told apart in the metrics.
-    COST_LABEL = file_only("cost_label", "");
+    COST_LABEL = file_only("cost_label", "none");
     /// How long a shutdown waits for running tasks.
     SHUTDOWN_GRACE = everywhere("shutdown_grace", "TIDINGS_SHUTDOWN_GRACE", "--shutdown-grace", "30s");
     /// Whether gRPC reflection is served.

@@ -143,7 +143,7 @@ fn assemble(layers: &Layers, faults: &mut Faults) -> Option<Config> {
     });
     let prices = price::read(layers, faults);
     let cost_label = layers.read(&key::COST_LABEL, faults, |text| {
-        Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+        Ok(Some(text.to_owned()).filter(|text| text != "none"))
     });
     let shutdown_grace = layers.read(&key::SHUTDOWN_GRACE, faults, |text| {
         value::duration(text, Duration::ZERO, MAX_PAUSE)
