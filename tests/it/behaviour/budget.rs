@@ -210,7 +210,7 @@ async fn an_answer_that_was_lost_counts_as_the_most_that_it_may_have_cost(kind: 
 
 async fn equal_tasks_cost_their_batch_one_answer(kind: Kind) {
     let mut server = priced(kind, talking(Faults::default())).await;
-    let (id, _) = submit_equal(&mut server.client, 100, 0).await;
+    let (id, _) = submit_equal(&mut server.client, 100, false).await;
     let told = watch_batch(&mut server.client, &id).await;
     assert_lawful(&told);
     let completed = |task: &&_| status_of(task) == TaskStatus::Completed;
@@ -224,15 +224,15 @@ async fn equal_tasks_cost_their_batch_one_answer(kind: Kind) {
     server.stop().await;
 }
 
-/// A batch of equal tasks, then of others. No more than two can be paid for at once.
-async fn submit_equal(client: &mut Client, count: usize, others: usize) -> (String, Vec<String>) {
-    let equal = (0..count).map(|_| chat("the same"));
-    let tasks = equal.chain((0..others).map(|number| chat(format!("number {number}"))));
+/// A batch of equal tasks, of which no more than two can be paid for at once.
+async fn submit_equal(client: &mut Client, count: usize, keep_open: bool) -> (String, Vec<String>) {
+    let tasks = (0..count).map(|_| chat("the same"));
     let request = SubmitBatchRequest {
         options: Some(TaskOptions {
             cache: CacheMode::Enabled as i32,
             ..TaskOptions::default()
         }),
+        keep_open,
         ..request(tasks.collect(), 2_500_000)
     };
     let reply = client.submit_batch(request).await.unwrap().into_inner();
@@ -241,7 +241,7 @@ async fn submit_equal(client: &mut Client, count: usize, others: usize) -> (Stri
 
 async fn tasks_that_wait_for_an_equal_one_leave_the_money_to_others(kind: Kind) {
     let mut server = priced(kind, talking(Faults::in_order([Fault::Stall]))).await;
-    let (id, tasks) = submit_equal(&mut server.client, 50, 0).await;
+    let (id, tasks) = submit_equal(&mut server.client, 50, false).await;
     soon("all others wait for one call", async || {
         let progress = batch(&mut server.client.clone(), &id).await.progress;
         let progress = progress.unwrap();
@@ -276,7 +276,20 @@ async fn cancel(client: &mut Client, tasks: &[String]) {
 
 async fn a_task_that_waited_for_an_equal_one_is_not_sent_on_money_that_is_gone(kind: Kind) {
     let mut server = priced(kind, talking(Faults::in_order([Fault::Stall]))).await;
-    let (id, tasks) = submit_equal(&mut server.client, 3, 6).await;
+    let (id, tasks) = submit_equal(&mut server.client, 3, true).await;
+    soon("two wait for the call of one", async || {
+        let progress = batch(&mut server.client.clone(), &id).await.progress;
+        progress.unwrap().processing == 3 && server.upstream.open_calls() == 1
+    })
+    .await;
+    let others = SubmitBatchRequest {
+        tasks: (0..6)
+            .map(|number| chat(format!("number {number}")))
+            .collect(),
+        batch_id: id.clone(),
+        ..SubmitBatchRequest::default()
+    };
+    server.client.submit_batch(others).await.unwrap();
     // One of the others is answered on the money of those that wait; then too little is left for the next.
     soon("one is answered and three are in hand", async || {
         let progress = batch(&mut server.client.clone(), &id).await.progress;
