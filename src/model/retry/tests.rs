@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
-use crate::model::{BatchId, IdRange, ParkReason, Priority, Spec, Status, Work, WorkerId};
+use crate::model::{
+    BatchId, IdRange, ParkReason, Priority, Spec, Status, Work, WorkerId, task::PARTIAL_MAX,
+};
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -136,6 +138,27 @@ fn no_money_parks_and_an_invalid_request_ends() {
     let invalid = failed(ErrorCode::InvalidRequest, Recourse::Never);
     let event = after_failure(&processing(), invalid, START, 0.5);
     assert!(matches!(event, Event::Failed(_)));
+}
+
+#[test]
+fn what_was_put_out_is_kept_where_no_answer_came_of_it_and_up_to_a_bound() {
+    let failure = || Failure::new(ErrorCode::StreamTruncated, "no");
+    for (event, is_kept) in [
+        (Event::Failed(failure()), true),
+        (Event::CancelRequested, true),
+        (Event::DeadlinePassed(failure()), true),
+        (Event::Poisoned(failure()), true),
+        (Event::Released, false),
+        (Event::Succeeded(Box::default()), false),
+    ] {
+        let mut task = processing();
+        task.apply(event, START).unwrap();
+        task.keep_partial("half");
+        assert_eq!(task.partial.is_some(), is_kept, "{:?}", task.last());
+        task.keep_partial(&"数".repeat(PARTIAL_MAX));
+        let kept = task.partial.map_or(0, |text| text.len());
+        assert_eq!(kept, if is_kept { PARTIAL_MAX / 3 * 3 } else { 0 });
+    }
 }
 
 #[test]

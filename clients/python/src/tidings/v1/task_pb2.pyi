@@ -296,7 +296,7 @@ class FunctionCall(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "batch_id", "custom_id", "status", "revision", "attempt", "store_epoch", "retry_of", "result_omitted", "compacted", "create_time", "start_time", "end_time", "expire_time", "result", "error", "progress_percent", "wait_reason", "wait_until", "labels", "model", "priority", "deadline", "attempts", "transition_time", "cause")
+    __slots__ = ("id", "batch_id", "custom_id", "status", "revision", "attempt", "store_epoch", "retry_of", "result_omitted", "compacted", "create_time", "start_time", "end_time", "expire_time", "result", "error", "progress_percent", "wait_reason", "wait_until", "labels", "model", "priority", "deadline", "attempts", "transition_time", "cause", "partial_output")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -330,6 +330,7 @@ class Task(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     TRANSITION_TIME_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     id: str
     batch_id: str
     custom_id: str
@@ -356,7 +357,8 @@ class Task(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[TaskAttempt]
     transition_time: _timestamp_pb2.Timestamp
     cause: TransitionCause
-    def __init__(self, id: _Optional[str] = ..., batch_id: _Optional[str] = ..., custom_id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., revision: _Optional[int] = ..., attempt: _Optional[int] = ..., store_epoch: _Optional[int] = ..., retry_of: _Optional[str] = ..., result_omitted: bool = ..., compacted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., progress_percent: _Optional[int] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., wait_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., transition_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cause: _Optional[_Union[TransitionCause, str]] = ...) -> None: ...
+    partial_output: str
+    def __init__(self, id: _Optional[str] = ..., batch_id: _Optional[str] = ..., custom_id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., revision: _Optional[int] = ..., attempt: _Optional[int] = ..., store_epoch: _Optional[int] = ..., retry_of: _Optional[str] = ..., result_omitted: bool = ..., compacted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., progress_percent: _Optional[int] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., wait_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., transition_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cause: _Optional[_Union[TransitionCause, str]] = ..., partial_output: _Optional[str] = ...) -> None: ...
 
 class TaskAttempt(_message.Message):
     __slots__ = ("number", "start_time", "end_time", "outcome", "error", "worker")
