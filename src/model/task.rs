@@ -38,7 +38,7 @@ pub struct Task {
     pub failures: Vec<Failure>,
     /// The answer; set when the status is completed.
     pub outcome: Option<Arc<Outcome>>,
-    /// What the last attempt had put out when the task ended without an answer, or the beginning of it.
+    /// What the last attempt had put out when the task ended without a good answer, or the beginning of it.
     pub partial: Option<Arc<str>>,
     /// 0 to 100.
     pub progress: u8,
@@ -182,8 +182,7 @@ impl Task {
             .filter(|_| self.status() == Status::Error)
     }
 
-    /// How often the upstream has answered that it did nothing: the sends in between are one as far as it may bill
-    /// them.
+    /// How often the upstream has certainly answered: the sends in between are one as far as it may bill them.
     pub fn generation(&self) -> usize {
         let definite = self.failures.iter().filter(|it| it.is_definite());
         definite.count()
@@ -240,7 +239,7 @@ impl Task {
 }
 
 /// So many bytes of a text at most, and whole characters.
-fn beginning(text: &str, most: usize) -> &str {
+pub fn beginning(text: &str, most: usize) -> &str {
     let mut end = most.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -283,6 +282,10 @@ pub struct Charges {
     /// Waits charged to time alone, for their backoff.
     #[n(4)]
     pub waits: u32,
+    /// Answers that did not fit their schema.
+    #[n(5)]
+    #[cbor(default)]
+    pub misfits: u32,
 }
 
 /// Names one start of one worker process: drawn at random, so that no two are ever the same.

@@ -14,7 +14,10 @@ use tokio::{
 
 use super::{backoff::Backoff, lane::Lanes};
 use crate::{
-    model::{Fence, Task, TaskId, task::PARTIAL_MAX},
+    model::{
+        Fence, Task, TaskId,
+        task::{PARTIAL_MAX, beginning},
+    },
     store::{Extension, OUTPUT_MAX, Store},
     upstream::Listener,
 };
@@ -60,6 +63,13 @@ impl Memory {
         if heard.len() < PARTIAL_MAX {
             heard.push_str(text);
         }
+    }
+
+    /// This is what was put out, in place of what was heard.
+    pub(super) fn replace(&self, text: &str) {
+        let mut heard = self.0.lock();
+        heard.clear();
+        heard.push_str(beginning(text, PARTIAL_MAX));
     }
 
     /// Whatever was heard, once.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     appetite::Waiting,
     cache::{Asked, Cache},
+    checked,
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
     ledger::Ledger,
@@ -137,7 +138,14 @@ impl Runner {
             ended = attempt => ended,
         };
         let priced = ended.map(|outcome| self.ledger.charge(&task, outcome));
-        call.end(priced).map(Some)
+        let checked = priced.and_then(|outcome| {
+            checked::check(&task.spec, &outcome).inspect_err(|_| {
+                // It was paid for, and its text shows what went wrong.
+                trace.memory.replace(&outcome.text);
+            })?;
+            Ok(outcome)
+        });
+        call.end(checked).map(Some)
     }
 
     /// A call of the task's own, which begins when `waiting` is dropped. Of a task that had stepped aside `may_not` is

@@ -26,6 +26,7 @@ fn processing() -> Task {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     };
     let id = IdRange::new(START, 0, 1, 1).first;
     let mut task = Task::new(id, BatchId::new(START, 0, 1), Arc::new(spec), 1);
@@ -175,6 +176,28 @@ fn a_third_lost_worker_is_poison() {
     assert_eq!(task.status(), Status::Error);
     assert_eq!(task.error().unwrap().code, ErrorCode::WorkerLost);
     assert!(task.error().unwrap().maybe_billed);
+}
+
+#[test]
+fn answers_that_do_not_fit_have_an_allowance_of_their_own_and_no_wait() {
+    let code = ErrorCode::OutputSchemaInvalid;
+    for (retries, failures) in [(None, 1), (Some(0), 1), (Some(2), 3), (Some(10), 11)] {
+        let mut task = processing();
+        Arc::make_mut(&mut task.spec).validation_retries = retries;
+        task.charges.failures = 4;
+        for number in 1..=failures {
+            assert_eq!(task.generation(), number - 1);
+            let again = retry(Budget::Validation, Wait::Told(Duration::ZERO));
+            let event = after_failure(&task, failed(code, again), START, 1.0);
+            let is_last = number == failures;
+            assert_eq!(matches!(event, Event::Failed(_)), is_last, "{retries:?}");
+            task.apply(event, START).unwrap();
+            if !is_last {
+                assert_eq!((task.due, task.charges.failures), (START, 4));
+                acquire(&mut task, START);
+            }
+        }
+    }
 }
 
 #[test]

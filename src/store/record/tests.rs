@@ -23,6 +23,7 @@ fn task() -> Task {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     };
     Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
 }

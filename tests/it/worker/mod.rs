@@ -108,5 +108,6 @@ fn spec(work: Work) -> Spec {
         caching: Some(Caching::default()),
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }
