@@ -74,6 +74,7 @@ pub(super) fn task(task: &v1::Task) -> Value {
         .value("attempts", (!attempts.is_empty()).then(|| attempts.into()))
         .value("result", task.result.as_ref().map(result))
         .value("error", task.error.as_ref().map(error))
+        .text("partial_output", &task.partial_output)
         .flag("result_omitted", task.result_omitted)
         .flag("compacted", task.compacted)
         .done()

@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// How many upstream failures a task survives, counting the last
     #[arg(long, value_name = "COUNT")]
     max_attempts: Option<u32>,
+    /// Check answers by the JSON schema of their requests, and make so many further calls for one that fits
+    #[arg(long, value_name = "COUNT")]
+    validation_retries: Option<u32>,
     /// Have answers streamed, so that `tidings watch --deltas` tells their text as it comes
     #[arg(long)]
     stream_output: bool,
@@ -170,6 +173,7 @@ fn defaults(args: &Args) -> Result<v1::TaskOptions, Error> {
         timeout: timeout.transpose()?,
         deadline,
         max_attempts: args.max_attempts.unwrap_or_default(),
+        validation_retries: args.validation_retries,
         labels: args.label.iter().cloned().collect(),
         stream_output: args.stream_output.then_some(true),
         ..v1::TaskOptions::default()

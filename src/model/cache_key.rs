@@ -16,6 +16,9 @@ use super::kind::Kind;
 /// Keeps these hashes apart from all others, and from those of another canonical form.
 const CONTEXT: &str = "tidings 2026-11 request cache key 1";
 
+/// Keeps the keys of answers that are checked apart from all others.
+const CHECKED: &str = "tidings 2026-11 request cache key 1, checked";
+
 /// Whether the provider keeps the answer. Where later requests may refer to it, one that is not kept is another answer.
 const STORE: &str = "store";
 
@@ -63,6 +66,12 @@ impl CacheKey {
         let mut text = Vec::with_capacity(body.len() + 64);
         whole.write(&mut text)?;
         Some(CacheKey(blake3::derive_key(CONTEXT, &text)))
+    }
+
+    /// The key of the same request where its answers are checked.
+    #[must_use]
+    pub fn checked(self) -> Self {
+        CacheKey(blake3::derive_key(CHECKED, &self.0))
     }
 
     /// The key with these bytes.

@@ -16,7 +16,7 @@ pub struct Failure {
     /// The upstream's HTTP status; 0 when there was none.
     #[n(2)]
     pub http_status: u16,
-    /// The upstream may have done, and billed, work whose answer was lost.
+    /// The upstream may have done, and billed, work whose answer was lost or is no good.
     #[n(3)]
     pub maybe_billed: bool,
     /// The upstream's own id of the call.
@@ -25,6 +25,10 @@ pub struct Failure {
     /// The attempt that failed; 0 when the task failed while it waited.
     #[n(5)]
     pub attempt: u32,
+    /// What the attempt cost, in billionths of the currency, where it is known; else zero.
+    #[n(6)]
+    #[cbor(default)]
+    pub cost_nanos: u64,
 }
 
 impl Failure {
@@ -37,12 +41,15 @@ impl Failure {
             maybe_billed: false,
             upstream_request_id: None,
             attempt: 0,
+            cost_nanos: 0,
         }
     }
 
-    /// Whether the upstream answered with it, and certainly did nothing that it bills.
+    /// Whether the upstream's answer to the call is known for certain: it did nothing that it bills, or gave an answer that
+    /// is no good.
     pub fn is_definite(&self) -> bool {
-        self.http_status != 0 && !self.maybe_billed && !self.code.passes()
+        let is_answered = self.code == ErrorCode::OutputSchemaInvalid;
+        is_answered || (self.http_status != 0 && !self.maybe_billed && !self.code.passes())
     }
 }
 
@@ -84,6 +91,8 @@ pub enum Budget {
     AttemptsAndAmbiguous,
     /// A large allowance of its own, for an upstream that says it is overloaded.
     Overload,
+    /// `validation_retries`: answers that did not fit their schema.
+    Validation,
 }
 
 /// How long to wait before the next attempt.
@@ -165,6 +174,8 @@ pub enum ErrorCode {
     RateLimited = 27,
     #[n(28)]
     EqualCallUnderWay = 28,
+    #[n(29)]
+    OutputSchemaInvalid = 29,
 }
 
 impl ErrorCode {

@@ -106,6 +106,9 @@ impl Bill {
             },
             Cause::Failed | Cause::Retried | Cause::Parked => match task.failures.last() {
                 Some(failure) if !failure.maybe_billed => Bill::Known(0),
+                Some(failure) if failure.cost_nanos > 0 => {
+                    Bill::Known(failure.cost_nanos.min(MAX_BUDGET))
+                }
                 _ => Bill::Unknown,
             },
             _ => Bill::Unknown,

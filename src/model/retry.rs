@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     batch::Parked,
     failure::{Budget, ErrorCode, Failed, Failure, Recourse, Wait},
+    spec::Spec,
     task::{Charges, Task},
     transition::Event,
 };
@@ -47,7 +48,7 @@ pub fn after_failure(task: &Task, failed: Failed, now: Timestamp, jitter: f64) -
     }
     let mut charges = task.charges;
     let used = charge(&mut charges, budget);
-    if is_spent(&charges, task.spec.max_attempts) {
+    if is_spent(&charges, &task.spec) {
         return Event::Failed(failure);
     }
     let mut pause = delay(wait, used, jitter);
@@ -93,6 +94,7 @@ fn charge(charges: &mut Charges, budget: Budget) -> u32 {
         Budget::Attempts => &mut charges.failures,
         Budget::Ambiguous => &mut charges.ambiguous,
         Budget::Overload => &mut charges.overloads,
+        Budget::Validation => &mut charges.misfits,
         Budget::AttemptsAndAmbiguous => {
             charges.ambiguous += 1;
             &mut charges.failures
@@ -102,8 +104,9 @@ fn charge(charges: &mut Charges, budget: Budget) -> u32 {
     *counter - 1
 }
 
-fn is_spent(charges: &Charges, max_attempts: u32) -> bool {
-    charges.failures >= max_attempts
+fn is_spent(charges: &Charges, spec: &Spec) -> bool {
+    charges.failures >= spec.max_attempts
+        || charges.misfits > spec.validation_retries.unwrap_or_default()
         || charges.ambiguous >= MAX_AMBIGUOUS
         || charges.overloads >= MAX_OVERLOADS
 }

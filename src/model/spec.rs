@@ -61,6 +61,11 @@ pub struct Spec {
     #[n(15)]
     #[cbor(default)]
     pub max_cost_micros: u32,
+    /// Further calls that are made for an answer that fits the JSON schema of its request; none where answers are not
+    /// checked.
+    #[n(16)]
+    #[cbor(default)]
+    pub validation_retries: Option<u32>,
 }
 
 /// How the cache takes part in a task.

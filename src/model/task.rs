@@ -12,6 +12,9 @@ use super::{
 };
 use crate::clock::Timestamp;
 
+/// Bytes that are kept of what an attempt had put out that came to no answer.
+pub const PARTIAL_MAX: usize = 64 << 10;
+
 /// A task as it stands.
 ///
 /// The history is the truth: status, revision and attempt are those of its last transition.
@@ -35,6 +38,8 @@ pub struct Task {
     pub failures: Vec<Failure>,
     /// The answer; set when the status is completed.
     pub outcome: Option<Arc<Outcome>>,
+    /// What the last attempt had put out when the task ended without a good answer, or the beginning of it.
+    pub partial: Option<Arc<str>>,
     /// 0 to 100.
     pub progress: u8,
     /// The call of the present attempt may have reached the upstream. Set by the worker before it sends.
@@ -62,6 +67,7 @@ impl Task {
             charges: Charges::default(),
             failures: Vec::new(),
             outcome: None,
+            partial: None,
             progress: 0,
             sent: false,
             aside: false,
@@ -160,6 +166,15 @@ impl Task {
         self.failures.push(failure);
     }
 
+    /// Takes note of what the attempt had put out with which the task has just ended. Beside an answer, and on a task that
+    /// goes on, nothing is kept of it.
+    pub fn keep_partial(&mut self, text: &str) {
+        let status = self.status();
+        if status.is_terminal() && status != Status::Completed && !text.is_empty() {
+            self.partial = Some(beginning(text, PARTIAL_MAX).into());
+        }
+    }
+
     /// The final failure of a task in error.
     pub fn error(&self) -> Option<&Failure> {
         self.failures
@@ -167,8 +182,7 @@ impl Task {
             .filter(|_| self.status() == Status::Error)
     }
 
-    /// How often the upstream has answered that it did nothing: the sends in between are one as far as it may bill
-    /// them.
+    /// How often the upstream has certainly answered: the sends in between are one as far as it may bill them.
     pub fn generation(&self) -> usize {
         let definite = self.failures.iter().filter(|it| it.is_definite());
         definite.count()
@@ -205,6 +219,7 @@ impl Task {
         let answer = self.outcome.as_ref();
         self.spec.weight() as usize
             + answer.map_or(0, |answer| answer.text.len() + answer.body.len())
+            + self.partial.as_ref().map_or(0, |text| text.len())
     }
 
     /// The failure of a task whose deadline has passed: it names what held the task up.
@@ -221,6 +236,15 @@ impl Task {
             "the deadline passed before the task was done; submit with a later deadline",
         )
     }
+}
+
+/// So many bytes of a text at most, and whole characters.
+pub fn beginning(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// What a commit compares before it writes: a task's epoch and revision.
@@ -258,6 +282,10 @@ pub struct Charges {
     /// Waits charged to time alone, for their backoff.
     #[n(4)]
     pub waits: u32,
+    /// Answers that did not fit their schema.
+    #[n(5)]
+    #[cbor(default)]
+    pub misfits: u32,
 }
 
 /// Names one start of one worker process: drawn at random, so that no two are ever the same.

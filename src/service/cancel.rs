@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures::future::join_all;
 use tonic::Status;
 
 use super::{Service, error, validate};
@@ -9,7 +10,7 @@ use crate::{
     journal,
     model::{BatchId, Event, Status as TaskStatus, Task, TaskId},
     proto::v1::{CancelOutcome, CancelResult, CancelTasksRequest, CancelTasksResponse},
-    store::{self, Amendment, Commit, Guard, Lookup, Verdict},
+    store::{self, Amendment, Commit, Guard, Lookup, Verdict, output::so_far},
 };
 
 /// A task that keeps moving under the cancel is one that workers finish all by themselves.
@@ -81,10 +82,14 @@ impl Service {
                 break;
             }
             let lookups = self.store.tasks(&open).await?;
+            let said = join_all(lookups.iter().map(|lookup| self.said(lookup))).await;
             let mut commits = Vec::new();
-            for (id, lookup) in open.iter().zip(lookups) {
+            for ((id, lookup), said) in open.iter().zip(lookups).zip(said) {
                 match self.decide(lookup) {
-                    Decision::Commit(commit) => commits.push(*commit),
+                    Decision::Commit(mut commit) => {
+                        commit.task.keep_partial(&said);
+                        commits.push(*commit);
+                    }
                     Decision::Ended(result, status) => {
                         outcomes.insert(*id, outcome(*id, result, status));
                     }
@@ -124,6 +129,14 @@ impl Service {
             outcomes.insert(task.id, done);
         }
         Ok(again)
+    }
+
+    /// What the call had answered that is to be dropped.
+    async fn said(&self, lookup: &Lookup) -> String {
+        match lookup {
+            Lookup::Found(task) => so_far(self.store.as_ref(), task).await,
+            _ => String::new(),
+        }
     }
 
     fn decide(&self, lookup: Lookup) -> Decision {

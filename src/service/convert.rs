@@ -48,7 +48,9 @@ pub(super) fn task_at(task: &Task, revision: u64, view: View) -> v1::Task {
         attempt: last.attempt,
         store_epoch: u64::from(task.epoch),
         retry_of: spec.retry_of.map(|id| id.to_string()).unwrap_or_default(),
-        result_omitted: terminal && task.outcome.is_some() && !view.results,
+        result_omitted: terminal
+            && !view.results
+            && (task.outcome.is_some() || task.partial.is_some()),
         compacted: view.compacted,
         create_time: Some(timestamp(spec.create_time)),
         start_time: started(past).map(timestamp),
@@ -72,6 +74,12 @@ pub(super) fn task_at(task: &Task, revision: u64, view: View) -> v1::Task {
         attempts,
         transition_time: Some(timestamp(last.at)),
         cause: last.cause as i32,
+        partial_output: task
+            .partial
+            .as_deref()
+            .filter(|_| terminal && view.results)
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 

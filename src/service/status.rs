@@ -93,8 +93,8 @@ impl<'a> Room<'a> {
     }
 }
 
-/// Leaves out of a task what does not fit into `room` bytes: the result's raw body first, then all of the result, then
-/// the attempts.
+/// Leaves out of a task what does not fit into `room` bytes: the result's raw body first, then all of the result or what
+/// there is in its place, then the attempts.
 pub(super) fn fit(task: &mut v1::Task, room: usize) {
     if task.encoded_len() <= room {
         return;
@@ -105,6 +105,8 @@ pub(super) fn fit(task: &mut v1::Task, room: usize) {
     }
     if task.encoded_len() > room {
         task.result = None;
+        task.result_omitted |= !task.partial_output.is_empty();
+        task.partial_output.clear();
     }
     if task.encoded_len() > room {
         task.attempts.clear();
@@ -131,6 +133,18 @@ mod tests {
             attempts: vec![attempt; attempts],
             ..v1::Task::default()
         }
+    }
+
+    #[test]
+    fn what_was_put_out_is_left_out_as_a_result_is() {
+        let mut told = v1::Task {
+            partial_output: "p".repeat(2_000),
+            ..v1::Task::default()
+        };
+        fit(&mut told, 3_000);
+        assert!(!told.result_omitted && !told.partial_output.is_empty());
+        fit(&mut told, 1_000);
+        assert!(told.result_omitted && told.partial_output.is_empty());
     }
 
     #[test]

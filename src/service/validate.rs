@@ -3,6 +3,7 @@
 mod cost;
 mod options;
 mod request;
+mod schema;
 mod work;
 
 use std::collections::HashSet;
@@ -64,13 +65,14 @@ impl Rules<'_> {
         self.call(request, &mut faults);
         let defaults = request.options.clone().unwrap_or_default();
         let defaults = Terms::read("options", &defaults, self, &mut faults);
+        let mut known = schema::Known::default();
         let mut specs = Vec::with_capacity(request.tasks.len());
         for (index, task) in request.tasks.iter().enumerate() {
             // A caller who sees the first faults can mend the rest of a kind.
             if faults.0.len() > 100 {
                 break;
             }
-            specs.extend(self.spec(index, task, &defaults, &mut faults)?);
+            specs.extend(self.spec(index, task, &defaults, &mut known, &mut faults)?);
         }
         faults.refuse()?;
         Ok(specs)
@@ -118,6 +120,7 @@ impl Rules<'_> {
         index: usize,
         task: &TaskSpec,
         defaults: &Terms,
+        known: &mut schema::Known,
         faults: &mut Faults,
     ) -> Result<Option<Spec>, Status> {
         let field = format!("tasks[{index}]");
@@ -131,7 +134,9 @@ impl Rules<'_> {
         let Some(asked) = work::read(&field, task, &own, &terms, self, faults)? else {
             return Ok(None);
         };
+        let retries = known.retries(&options_field, &own, &terms, &asked.work, faults);
         let mut spec = terms.spec(asked, task.custom_id.clone(), self);
+        spec.validation_retries = retries;
         if let Some(budget) = self.budget {
             cost::fill_in(&field, &mut spec, budget, self, faults);
         }

@@ -1,6 +1,7 @@
 //! What a running attempt has put out so far: shown while it runs, and gone with it.
 
-use crate::model::{Fence, TaskId};
+use super::Store;
+use crate::model::{Fence, Status, Task, TaskId};
 
 /// Bytes of output that are kept of an attempt; what goes beyond comes with the result alone.
 pub const OUTPUT_MAX: usize = 4 << 20;
@@ -41,6 +42,21 @@ impl Output {
             revision,
             offset: from as u64,
             text: text[from..end].to_owned(),
+        }
+    }
+}
+
+/// What the running attempt of a task has put out, as far as one read tells; empty where nothing is known of it.
+pub async fn so_far(store: &dyn Store, task: &Task) -> String {
+    if !task.spec.stream || task.status() != Status::Processing {
+        return String::new();
+    }
+    match store.output(task.id, 0).await {
+        Ok(Some(output)) if output.revision == task.revision() => output.text,
+        Ok(_) => String::new(),
+        Err(error) => {
+            tracing::debug!(%error, task = %task.id, "what a task had put out could not be kept");
+            String::new()
         }
     }
 }

@@ -149,6 +149,8 @@ struct State {
     charges: Charges,
     #[n(1)]
     failures: Vec<Failure>,
+    #[n(2)]
+    partial: Option<String>,
 }
 
 /// The bytes of a spec.
@@ -177,6 +179,7 @@ fn pack(task: &Task, spec: &[u8], outcome: &[u8]) -> Vec<u8> {
     let state = cbor(&State {
         charges: task.charges,
         failures: task.failures.clone(),
+        partial: task.partial.as_deref().map(str::to_owned),
     });
     let history = task.history.len() * TRANSITION_LEN;
     let mut bytes =
@@ -286,6 +289,7 @@ impl<'a> Parts<'a> {
             charges: state.charges,
             failures: state.failures,
             outcome,
+            partial: state.partial.map(Arc::from),
             progress: head.progress,
             sent: head.sent,
             aside: head.aside,

@@ -15,8 +15,11 @@ pub fn request(spec: &Spec) -> Option<(Kind, Bytes)> {
     Some((spec.work.kind()?, body))
 }
 
-/// The key of what a spec asks for; none when nothing can be equal to it.
+/// The key of what a spec asks for; none when nothing can be equal to it. Tasks whose answers are checked have them in
+/// common with each other only: an answer that nobody has checked is not for them.
 pub fn cache_key(spec: &Spec) -> Option<CacheKey> {
     let (kind, body) = request(spec)?;
-    CacheKey::of(TENANT, kind, &body)
+    let key = CacheKey::of(TENANT, kind, &body)?;
+    let is_checked = spec.validation_retries.is_some();
+    Some(if is_checked { key.checked() } else { key })
 }

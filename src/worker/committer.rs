@@ -19,6 +19,8 @@ const MAX_BATCH: usize = 256;
 pub(super) struct Finished {
     pub(super) task: Arc<Task>,
     pub(super) event: Event,
+    /// What it had put out.
+    pub(super) said: String,
     /// Kept until the commit, so that a slow store slows the pool down instead of filling memory.
     pub(super) _slot: Slot,
 }
@@ -70,6 +72,7 @@ fn commit(store: &Arc<dyn Store>, finished: &Finished) -> Option<Commit> {
         tracing::error!(task = %task.id, %error, "outcome dropped");
         return None;
     }
+    task.keep_partial(&finished.said);
     Some(Commit {
         task,
         fence: finished.task.fence(),

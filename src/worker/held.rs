@@ -163,6 +163,7 @@ mod tests {
             caching: None,
             stream: false,
             max_cost_micros: 0,
+            validation_retries: None,
         };
         let id = IdRange::new(now, 0, 1, 1).first;
         let mut task = Task::new(id, BatchId::new(now, 0, 1), Arc::new(spec), 1);

@@ -7,6 +7,7 @@
 mod appetite;
 mod backoff;
 mod cache;
+mod checked;
 mod committer;
 pub mod function;
 mod held;

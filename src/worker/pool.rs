@@ -159,14 +159,14 @@ impl Pool {
         journal::moved(&task);
         self.running.spawn(async move {
             let task = Arc::new(task);
-            let event = tokio::select! {
+            let (event, said) = tokio::select! {
                 biased;
                 () = lost.cancelled() => {
                     held.remove(task.id, task.fence());
                     return;
                 }
-                event = runner.run(task.clone(), progress, &mut slot) => event,
-                () = release.cancelled() => Event::Released,
+                ended = runner.run(task.clone(), progress, &mut slot) => ended,
+                () = release.cancelled() => (Event::Released, String::new()),
             };
             // However it ended, it waits for no turn any more.
             drop(slot.waiting());
@@ -174,6 +174,7 @@ impl Pool {
             let finished = Finished {
                 task,
                 event,
+                said,
                 _slot: slot,
             };
             // The other end outlives this one.

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     journal,
     model::{Event, Task, retry},
-    store::{Commit, Error, Guard, Store, Verdict},
+    store::{Commit, Error, Guard, Store, Verdict, output::so_far},
 };
 
 /// Bounds one look at the store.
@@ -97,9 +97,11 @@ async fn reap(store: &dyn Store, trust: &mut Trust) -> Result<bool, Error> {
             return Ok(false);
         }
         let full = tasks.len() == MAX_BATCH;
+        let said = join_all(tasks.iter().map(|task| so_far(store, task))).await;
         let commits: Vec<Commit> = tasks
             .into_iter()
-            .filter_map(|task| ended(task, store))
+            .zip(said)
+            .filter_map(|(task, said)| ended(task, &said, store))
             .collect();
         if commits.is_empty() {
             return Ok(true);
@@ -135,7 +137,8 @@ async fn commit(store: &dyn Store, commits: Vec<Commit>) -> usize {
     applied.inspect(|(task, _)| journal::moved(task)).count()
 }
 
-fn ended(mut task: Task, store: &dyn Store) -> Option<Commit> {
+/// What becomes of a task, whose attempt has put this out.
+fn ended(mut task: Task, said: &str, store: &dyn Store) -> Option<Commit> {
     let (from, fence) = (task.status(), task.fence());
     let now = store.now();
     let (event, guard) = if task.spec.deadline <= now {
@@ -147,6 +150,7 @@ fn ended(mut task: Task, store: &dyn Store) -> Option<Commit> {
         (retry::after_lost_worker(&task), Guard::LeaseExpired)
     };
     task.apply(event, now).ok()?;
+    task.keep_partial(said);
     Some(Commit {
         task,
         fence,

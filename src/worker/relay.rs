@@ -14,7 +14,10 @@ use tokio::{
 
 use super::{backoff::Backoff, lane::Lanes};
 use crate::{
-    model::{Fence, Task, TaskId},
+    model::{
+        Fence, Task, TaskId,
+        task::{PARTIAL_MAX, beginning},
+    },
     store::{Extension, OUTPUT_MAX, Store},
     upstream::Listener,
 };
@@ -36,9 +39,10 @@ impl Relay {
         Relay(lanes)
     }
 
-    /// What hears the present attempt of a task. Once it is dropped nothing more is passed on.
-    pub(super) fn ear(&self, task: &Task) -> Arc<dyn Listener> {
+    /// What hears the present attempt of a task, and lets it be remembered. Once it is dropped nothing more is passed on.
+    pub(super) fn ear(&self, task: &Task, memory: &Memory) -> Arc<dyn Listener> {
         Arc::new(Ear {
+            memory: memory.clone(),
             speech: Arc::new(Speech {
                 id: task.id,
                 fence: task.fence(),
@@ -49,18 +53,46 @@ impl Relay {
     }
 }
 
+/// What the last send of an attempt has put out, as far as it is kept where no answer comes of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Memory(Arc<Mutex<String>>);
+
+impl Memory {
+    fn hear(&self, text: &str) {
+        let mut heard = self.0.lock();
+        if heard.len() < PARTIAL_MAX {
+            heard.push_str(text);
+        }
+    }
+
+    /// This is what was put out, in place of what was heard.
+    pub(super) fn replace(&self, text: &str) {
+        let mut heard = self.0.lock();
+        heard.clear();
+        heard.push_str(beginning(text, PARTIAL_MAX));
+    }
+
+    /// Whatever was heard, once.
+    pub(super) fn take(&self) -> String {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
 /// Hears one attempt.
 struct Ear {
+    memory: Memory,
     speech: Arc<Speech>,
     lanes: Lanes<Weak<Speech>>,
 }
 
 impl Listener for Ear {
     fn begin(&self) {
+        self.memory.take();
         self.speech.begin();
     }
 
     fn hear(&self, text: &str) {
+        self.memory.hear(text);
         if self.speech.hear(text) {
             self.lanes
                 .send(self.speech.id, Arc::downgrade(&self.speech));

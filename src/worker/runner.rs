@@ -15,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     appetite::Waiting,
     cache::{Asked, Cache},
+    checked,
     function::{Context, Error as FunctionError, Registry},
     held::Progress,
     ledger::Ledger,
     marker::Marker,
-    relay::Relay,
+    relay::{Memory, Relay},
     slot::Slot,
 };
 use crate::{
@@ -54,30 +55,54 @@ pub(super) struct Runner {
     pub(super) worker: WorkerId,
 }
 
+/// What is known of an attempt however it ends.
+#[derive(Default)]
+struct Trace {
+    /// Its call may have reached the upstream.
+    sent: AtomicBool,
+    memory: Memory,
+}
+
 impl Runner {
     /// How many tasks may wait for their turns; none where any number may be begun.
     pub(super) fn room(&self) -> Option<usize> {
         self.upstream.room()
     }
 
-    /// One attempt at a task. A panic in it becomes the task's own failure.
-    pub(super) async fn run(&self, task: Arc<Task>, progress: Progress, slot: &mut Slot) -> Event {
+    /// One attempt at a task: what happened, and what it had put out. A panic in it becomes the task's own failure.
+    pub(super) async fn run(
+        &self,
+        task: Arc<Task>,
+        progress: Progress,
+        slot: &mut Slot,
+    ) -> (Event, String) {
+        let trace = Trace::default();
+        let event = self.run_traced(task, progress, &trace, slot).await;
+        (event, trace.memory.take())
+    }
+
+    async fn run_traced(
+        &self,
+        task: Arc<Task>,
+        progress: Progress,
+        trace: &Trace,
+        slot: &mut Slot,
+    ) -> Event {
         let left = task.spec.deadline.since(self.store.now());
         if left.is_zero() {
             return Event::DeadlinePassed(task.deadline_failure());
         }
-        let sent = AtomicBool::new(false);
-        let attempt = self.ask_or_attempt(task.clone(), progress, &sent, slot);
+        let attempt = self.ask_or_attempt(task.clone(), progress, trace, slot);
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         let ended = match tokio::time::timeout(left, attempt).await {
             Err(_) => {
                 return Event::DeadlinePassed(Failure {
-                    maybe_billed: sent.load(Ordering::Relaxed),
+                    maybe_billed: trace.sent.load(Ordering::Relaxed),
                     ..task.deadline_failure()
                 });
             }
             Ok(Ok(ended)) => ended,
-            Ok(Err(_panic)) => Err(panicked(&task, sent.load(Ordering::Relaxed))),
+            Ok(Err(_panic)) => Err(panicked(&task, trace.sent.load(Ordering::Relaxed))),
         };
         match ended {
             Ok(Some(outcome)) => Event::Succeeded(Box::new(outcome)),
@@ -94,7 +119,7 @@ impl Runner {
         &self,
         task: Arc<Task>,
         progress: Progress,
-        sent: &AtomicBool,
+        trace: &Trace,
         slot: &mut Slot,
     ) -> Result<Option<Outcome>, Failed> {
         let call = match self.cache.ask(&task, slot).await {
@@ -106,14 +131,21 @@ impl Runner {
         // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
         let denied = CancellationToken::new();
         let may_not = slot.was_aside().then(|| denied.clone());
-        let attempt = self.attempt(task.clone(), progress, slot.waiting(), sent, may_not);
+        let attempt = self.attempt(task.clone(), progress, slot.waiting(), trace, may_not);
         let ended = tokio::select! {
             biased;
             () = denied.cancelled() => return Ok(None),
             ended = attempt => ended,
         };
         let priced = ended.map(|outcome| self.ledger.charge(&task, outcome));
-        call.end(priced).map(Some)
+        let checked = priced.and_then(|outcome| {
+            checked::check(&task.spec, &outcome).inspect_err(|_| {
+                // It was paid for, and its text shows what went wrong.
+                trace.memory.replace(&outcome.text);
+            })?;
+            Ok(outcome)
+        });
+        call.end(checked).map(Some)
     }
 
     /// A call of the task's own, which begins when `waiting` is dropped. Of a task that had stepped aside `may_not` is
@@ -123,7 +155,7 @@ impl Runner {
         task: Arc<Task>,
         progress: Progress,
         waiting: Option<Waiting>,
-        sent: &AtomicBool,
+        trace: &Trace,
         may_not: Option<CancellationToken>,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
@@ -149,7 +181,7 @@ impl Runner {
             idempotency_key: format!("{}-{generation}", task.id),
             request_id: format!("{}-{}", task.id, task.attempt()),
             model: spec.model.clone(),
-            listener: spec.stream.then(|| self.relay.ear(&task)),
+            listener: spec.stream.then(|| self.relay.ear(&task, &trace.memory)),
         };
         let mark = async {
             if !self.marker.mark(&task, may_not.is_some()).await {
@@ -157,7 +189,7 @@ impl Runner {
                 return std::future::pending().await;
             }
             drop(waiting);
-            sent.store(true, Ordering::Relaxed);
+            trace.sent.store(true, Ordering::Relaxed);
         };
         self.upstream.complete(&call, mark).await
     }

@@ -34,13 +34,14 @@ const FLOORS: [(&str, u8); 17] = [
 ];
 
 /// Where a crate, or a call, may be named at all: everything else must not know of it.
-const KEPT_TO: [(&str, &[&str]); 11] = [
+const KEPT_TO: [(&str, &[&str]); 12] = [
     ("tonic", &["proto", "service", "server", "cli"]),
     ("tonic_types", &["service", "cli"]),
     ("prost", &["proto", "service", "cli"]),
     ("prost_types", &["proto", "service", "cli"]),
     ("redis", &["store/redis"]),
     ("fjall", &["store/embedded"]),
+    ("jsonschema", &["model"]),
     // Configuration checks addresses with its `Url`.
     ("reqwest", &["upstream", "config"]),
     ("axum", &["admin", "simulator"]),

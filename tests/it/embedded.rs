@@ -152,6 +152,7 @@ fn spec(now: Timestamp) -> Spec {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }
 

@@ -38,6 +38,7 @@ def test_every_kind_of_work_reaches_the_server(client: Any, server: FakeServer) 
         status_retention=timedelta(hours=1),
         labels={"k": "v"},
         stream_output=True,
+        validation_retries=0,
     )
     (request,) = server.requests["SubmitBatch"]
     prompt, named, chat, raw, function = request.tasks
@@ -48,6 +49,9 @@ def test_every_kind_of_work_reaches_the_server(client: Any, server: FakeServer) 
     assert function.function_call.arguments == '{"ä": [1, null]}'
     options = request.options
     assert (options.model, options.priority, dict(options.labels)) == ("big", 3, {"k": "v"})
+    # Zero is said: answers are checked, and never asked for again.
+    assert options.HasField("validation_retries") and options.validation_retries == 0
+    assert not named.options.HasField("validation_retries")
     assert options.stream_output and not named.options.HasField("stream_output")
     assert options.timeout.ToMilliseconds() == 1500 and options.status_retention.ToSeconds() == 3600
     assert options.deadline.ToDatetime().year == 2030 and not options.HasField("not_before")

@@ -9,7 +9,8 @@ use crate::proto::v1::{CacheMode, Priority, TaskOptions};
 
 /// The members that set an option.
 const KNOWN: &str = "prompt, custom_id, model, priority, timeout, deadline, not_before, status_retention, \
-                     result_retention, max_attempts, labels, cache, cache_max_age, stream_output";
+                     result_retention, max_attempts, labels, cache, cache_max_age, stream_output, \
+                     validation_retries";
 
 /// Sets the option that a member names.
 pub(super) fn set(options: &mut TaskOptions, name: &str, raw: &RawValue) -> Result<(), String> {
@@ -25,6 +26,9 @@ pub(super) fn set(options: &mut TaskOptions, name: &str, raw: &RawValue) -> Resu
         "cache_max_age" => options.cache_max_age = Some(length(name, raw)?),
         "max_attempts" => options.max_attempts = value(name, raw, "a whole number")?,
         "stream_output" => options.stream_output = Some(value(name, raw, "true or false")?),
+        "validation_retries" => {
+            options.validation_retries = Some(value(name, raw, "a whole number")?);
+        }
         "labels" => {
             options.labels =
                 value::<BTreeMap<_, _>>(name, raw, "an object whose members are strings")?;

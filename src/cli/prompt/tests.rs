@@ -33,7 +33,7 @@ fn formats_mix_line_by_line_and_lines_keep_their_numbers() {
 fn a_prompt_line_carries_its_options() {
     let spec = only(
         r#"{"prompt":"p","custom_id":"c","model":"m","priority":"high","timeout":"30s",
-            "deadline":"2030-01-01T00:00:00Z","max_attempts":2,"labels":{"k":"v"}}"#
+            "deadline":"2030-01-01T00:00:00Z","max_attempts":2,"validation_retries":0,"labels":{"k":"v"}}"#
             .replace('\n', " ")
             .as_str(),
     );
@@ -46,6 +46,7 @@ fn a_prompt_line_carries_its_options() {
     assert_eq!(options.timeout.unwrap().seconds, 30);
     assert_eq!(options.deadline.unwrap().seconds, 1_893_456_000);
     assert_eq!(options.max_attempts, 2);
+    assert_eq!(options.validation_retries, Some(0));
     assert_eq!(options.labels["k"], "v");
     assert_eq!(only(r#"{"prompt":"p"}"#).options, None);
 }

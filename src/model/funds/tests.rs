@@ -25,6 +25,7 @@ fn ended(event: Event) -> Bill {
         caching: None,
         stream: false,
         max_cost_micros: 9,
+        validation_retries: None,
     };
     let id = IdRange::new(NOW, 0, 1, 1).first;
     let mut task = Task::new(id, BatchId::new(NOW, 0, 1), Arc::new(spec), 1);
@@ -69,6 +70,16 @@ fn an_answer_costs_what_it_says_and_in_doubt_the_most() {
 #[test]
 fn what_was_certainly_refused_costs_nothing_and_all_else_may_have() {
     assert_eq!(ended(Event::Failed(failure(false))), Bill::Known(0));
+    // An answer that is no good is paid for as any other.
+    let misfit = |cost_nanos| Failure {
+        cost_nanos,
+        ..failure(true)
+    };
+    assert_eq!(ended(Event::Failed(misfit(7))), Bill::Known(7));
+    assert_eq!(
+        ended(Event::Failed(misfit(u64::MAX))),
+        Bill::Known(MAX_BUDGET)
+    );
     for event in [
         Event::Failed(failure(true)),
         Event::Released,

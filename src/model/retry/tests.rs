@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
-use crate::model::{BatchId, IdRange, ParkReason, Priority, Spec, Status, Work, WorkerId};
+use crate::model::{
+    BatchId, IdRange, ParkReason, Priority, Spec, Status, Work, WorkerId, task::PARTIAL_MAX,
+};
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -24,6 +26,7 @@ fn processing() -> Task {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     };
     let id = IdRange::new(START, 0, 1, 1).first;
     let mut task = Task::new(id, BatchId::new(START, 0, 1), Arc::new(spec), 1);
@@ -139,6 +142,27 @@ fn no_money_parks_and_an_invalid_request_ends() {
 }
 
 #[test]
+fn what_was_put_out_is_kept_where_no_answer_came_of_it_and_up_to_a_bound() {
+    let failure = || Failure::new(ErrorCode::StreamTruncated, "no");
+    for (event, is_kept) in [
+        (Event::Failed(failure()), true),
+        (Event::CancelRequested, true),
+        (Event::DeadlinePassed(failure()), true),
+        (Event::Poisoned(failure()), true),
+        (Event::Released, false),
+        (Event::Succeeded(Box::default()), false),
+    ] {
+        let mut task = processing();
+        task.apply(event, START).unwrap();
+        task.keep_partial("half");
+        assert_eq!(task.partial.is_some(), is_kept, "{:?}", task.last());
+        task.keep_partial(&"数".repeat(PARTIAL_MAX));
+        let kept = task.partial.map_or(0, |text| text.len());
+        assert_eq!(kept, if is_kept { PARTIAL_MAX / 3 * 3 } else { 0 });
+    }
+}
+
+#[test]
 fn a_third_lost_worker_is_poison() {
     let mut task = processing();
     for _ in 1..MAX_CRASHES {
@@ -152,6 +176,28 @@ fn a_third_lost_worker_is_poison() {
     assert_eq!(task.status(), Status::Error);
     assert_eq!(task.error().unwrap().code, ErrorCode::WorkerLost);
     assert!(task.error().unwrap().maybe_billed);
+}
+
+#[test]
+fn answers_that_do_not_fit_have_an_allowance_of_their_own_and_no_wait() {
+    let code = ErrorCode::OutputSchemaInvalid;
+    for (retries, failures) in [(None, 1), (Some(0), 1), (Some(2), 3), (Some(10), 11)] {
+        let mut task = processing();
+        Arc::make_mut(&mut task.spec).validation_retries = retries;
+        task.charges.failures = 4;
+        for number in 1..=failures {
+            assert_eq!(task.generation(), number - 1);
+            let again = retry(Budget::Validation, Wait::Told(Duration::ZERO));
+            let event = after_failure(&task, failed(code, again), START, 1.0);
+            let is_last = number == failures;
+            assert_eq!(matches!(event, Event::Failed(_)), is_last, "{retries:?}");
+            task.apply(event, START).unwrap();
+            if !is_last {
+                assert_eq!((task.due, task.charges.failures), (START, 4));
+                acquire(&mut task, START);
+            }
+        }
+    }
 }
 
 #[test]

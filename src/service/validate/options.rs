@@ -18,6 +18,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_DEADLINE: Duration = DAY;
 const DEFAULT_ATTEMPTS: u32 = 5;
 const MAX_ATTEMPTS: u32 = 100;
+/// A model that misses a schema so often does not know how to follow it, and each call is paid for.
+const MAX_VALIDATION_RETRIES: u32 = 10;
 const MAX_LABELS: usize = 64;
 
 /// The options that were stated, read and within their ranges.
@@ -35,6 +37,7 @@ pub(in crate::service) struct Terms {
     pub(super) stream: Option<bool>,
     cache: Option<CacheMode>,
     cache_max_age: Option<Duration>,
+    pub(super) validation_retries: Option<u32>,
 }
 
 impl Terms {
@@ -75,6 +78,7 @@ impl Terms {
                 options.cache_max_age.as_ref(),
                 MAX_AHEAD,
             ),
+            validation_retries: reader.validation_retries(options.validation_retries),
         }
     }
 
@@ -94,6 +98,7 @@ impl Terms {
             labels,
             stream: self.stream.or(defaults.stream),
             cache: self.cache.or(defaults.cache),
+            validation_retries: self.validation_retries.or(defaults.validation_retries),
             cache_max_age: match self.cache {
                 // A default of the call is for the tasks that take what the cache has.
                 Some(CacheMode::Bypass | CacheMode::Refresh) => self.cache_max_age,
@@ -203,6 +208,7 @@ impl Terms {
             create_time: rules.now,
             stream,
             max_cost_micros: 0,
+            validation_retries: None,
         }
     }
 }
@@ -316,6 +322,16 @@ impl Reader<'_> {
             );
         }
         (attempts > 0).then_some(attempts)
+    }
+
+    fn validation_retries(&mut self, retries: Option<u32>) -> Option<u32> {
+        if let Some(retries) = retries.filter(|retries| *retries > MAX_VALIDATION_RETRIES) {
+            self.fault(
+                "validation_retries",
+                format!("is {retries}, at most {MAX_VALIDATION_RETRIES}"),
+            );
+        }
+        retries
     }
 
     fn labels(&mut self, labels: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -23,6 +23,7 @@ fn task() -> Task {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     };
     Task::new(ids.first, BatchId::new(now, 3, 5), Arc::new(spec), 7)
 }
@@ -46,9 +47,19 @@ fn after_everything() -> Task {
     task
 }
 
+fn cancelled_in_the_midst() -> Task {
+    let mut task = task();
+    let worker = WorkerId(42);
+    for event in [Event::Acquired { worker }, Event::CancelRequested] {
+        task.apply(event, Timestamp(1_700_000_000_001)).unwrap();
+    }
+    task.keep_partial("so f\0数");
+    task
+}
+
 #[test]
 fn a_task_comes_back_as_it_was_written() {
-    for task in [task(), after_everything()] {
+    for task in [task(), after_everything(), cancelled_in_the_midst()] {
         assert_eq!(decode(task.id, &encode(&task)), Ok(task.clone()));
         let outcome = task.outcome.as_deref().map(encode_outcome);
         let apart = decode_state(

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use tidings::{
     config::Config,
     proto::v1::{
-        CancelTasksRequest, ChatCompletion, ChatMessage, OpenAiRequest, SubmitBatchRequest, Task,
-        TaskOptions, TaskResult, TaskSpec, TaskStatus, WatchTaskRequest, WatchTaskResponse,
-        task_spec, watch_task_response,
+        CancelTasksRequest, ChatCompletion, ChatMessage, GetStatusRequest, OpenAiRequest,
+        SubmitBatchRequest, Task, TaskOptions, TaskResult, TaskSpec, TaskStatus, WatchTaskRequest,
+        WatchTaskResponse, task_spec, watch_task_response,
     },
     simulator::{self, answer_to},
     worker::Registry,
@@ -15,11 +15,12 @@ use tidings::{
 use tokio::task::JoinSet;
 use tonic::{Code, Streaming};
 
+use super::options::from_now;
 use crate::support::{
     scale::scale,
     server::{
         Client, Home, Kind, TestServer, assert_lawful, connect, function, on_each_store, prompt,
-        soon, status_of, submit, watch_task,
+        soon, status, status_of, submit, watch_task,
     },
     teller::Teller,
 };
@@ -29,6 +30,8 @@ on_each_store! {
     a_late_watcher_gets_the_text_so_far_and_then_the_rest,
     a_broken_stream_is_sent_again_and_its_output_begins_anew,
     a_cancel_in_the_midst_of_an_answer_closes_its_socket,
+    what_an_attempt_had_put_out_is_kept_when_it_was_the_last,
+    a_deadline_in_the_midst_of_an_answer_keeps_what_was_put_out,
     every_kind_of_work_streams_and_comes_to_the_same_result,
     a_wish_to_stream_that_cannot_be_met_is_refused,
 }
@@ -290,6 +293,58 @@ async fn a_cancel_in_the_midst_of_an_answer_closes_its_socket(kind: Kind) {
     assert_lawful(&told.tasks);
     assert_eq!(told.statuses().last(), Some(&TaskStatus::Cancelled));
     assert_eq!(told.text(1), "half");
+    assert_eq!(told.tasks.last().unwrap().partial_output, "half");
+    assert!(told.tasks[1].partial_output.is_empty());
+    server.stop().await;
+}
+
+async fn what_an_attempt_had_put_out_is_kept_when_it_was_the_last(kind: Kind) {
+    let upstream = Teller::start().await;
+    let mut server = dictated(kind, &upstream).await;
+    let id = one(&mut server.client, streamed(prompt("p"))).await;
+    for (call, text) in [(0, "old words"), (1, "new 数")] {
+        soon("the call has come", async || upstream.calls() == call + 1).await;
+        upstream.say(call, text);
+        upstream.cut(call);
+    }
+    let told = watch_task(&mut server.client, &id, 0).await;
+    assert_lawful(&told);
+    let last = told.last().unwrap();
+    assert_eq!(status_of(last), TaskStatus::Error);
+    assert_eq!(last.partial_output, "new 数");
+    assert!(
+        told.iter()
+            .rev()
+            .skip(1)
+            .all(|it| it.partial_output.is_empty())
+    );
+    // For whoever comes late, and only for those who want it.
+    let late = watch_task(&mut server.client, &id, last.revision - 1).await;
+    assert_eq!(late[0].partial_output, last.partial_output);
+    assert_eq!(&status(&mut server.client, &id).await, last);
+    let request = GetStatusRequest {
+        task_ids: vec![id],
+        omit_results: true,
+    };
+    let reply = server.client.get_status(request).await.unwrap();
+    let without = reply.into_inner().tasks.remove(0);
+    assert!(without.partial_output.is_empty() && without.result_omitted);
+    server.stop().await;
+}
+
+async fn a_deadline_in_the_midst_of_an_answer_keeps_what_was_put_out(kind: Kind) {
+    let upstream = Teller::start().await;
+    let mut server = dictated(kind, &upstream).await;
+    let mut task = streamed(prompt("p"));
+    task.options.as_mut().unwrap().deadline = from_now(Duration::from_secs(6));
+    let id = one(&mut server.client, task).await;
+    soon("the call has come", async || upstream.calls() == 1).await;
+    upstream.say(0, "half");
+    let last = watch_task(&mut server.client, &id, 2).await.pop().unwrap();
+    assert_eq!(status_of(&last), TaskStatus::Error);
+    let code = last.error.as_ref().unwrap().code().as_str_name();
+    assert_eq!(code, "ERROR_CODE_DEADLINE_EXCEEDED");
+    assert_eq!(last.partial_output, "half");
     server.stop().await;
 }
 

@@ -22,6 +22,7 @@ mod queue;
 mod replicas;
 mod restart;
 mod retry;
+mod schema;
 mod secrets;
 mod shutdown;
 mod store_away;

@@ -155,6 +155,7 @@ impl Harness {
             caching: None,
             stream: false,
             max_cost_micros: 0,
+            validation_retries: None,
         }
     }
 

@@ -196,6 +196,7 @@ cases! {
             only_who_holds_a_task_extends_its_output,
             a_late_worker_adds_nothing_and_the_next_attempt_begins_with_nothing,
             output_is_gone_when_its_task_moves,
+            what_a_task_had_put_out_is_kept_with_its_end,
             output_has_a_bound_and_is_read_in_pages,
             output_is_hinted_at_and_changes_nothing_else,
         }

@@ -2,7 +2,7 @@
 
 use tidings::{
     model::{Event, Fence, Spec, Task, TaskId},
-    store::{Change, Extension, OUTPUT_MAX, OUTPUT_PAGE, Output},
+    store::{Change, Extension, OUTPUT_MAX, OUTPUT_PAGE, Output, Verdict, output::so_far},
 };
 
 use super::harness::{Harness, LONG, SHORT, answer};
@@ -143,6 +143,24 @@ pub(super) async fn output_is_gone_when_its_task_moves(h: Harness) {
             h.must(&moved, Event::CancelRequested).await;
         }
     }
+}
+
+pub(super) async fn what_a_task_had_put_out_is_kept_with_its_end(h: Harness) {
+    let task = running(&h).await;
+    assert_eq!(so_far(h.peer.as_ref(), &task).await, "");
+    assert_eq!(extend(&h, &[piece(&task, 0, "hal\0数")]).await, [true]);
+    let said = so_far(h.peer.as_ref(), &task).await;
+    let mut commit = h.moved(&task, Event::CancelRequested);
+    commit.task.keep_partial(&said);
+    for _ in 0..2 {
+        // The same again, after a reply that was lost.
+        let verdicts = h.commit(vec![commit.clone()]).await;
+        assert_eq!(verdicts, [Verdict::Applied]);
+    }
+    let ended = h.task(task.id).await;
+    assert_eq!(ended, commit.task);
+    assert_eq!(ended.partial.as_deref(), Some("hal\0数"));
+    assert_eq!(so_far(h.peer.as_ref(), &ended).await, "");
 }
 
 pub(super) async fn output_has_a_bound_and_is_read_in_pages(h: Harness) {

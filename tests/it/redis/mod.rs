@@ -57,6 +57,7 @@ fn spec(priority: Priority) -> Spec {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }
 

@@ -201,6 +201,7 @@ fn spec() -> Spec {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod follow;
+mod reap;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,14 +27,17 @@ struct World {
     /// What is stored, for the test to look at whatever the workers can read.
     model: Arc<ModelStore>,
     store: Arc<FaultyStore>,
+    clock: Arc<ManualClock>,
 }
 
 impl World {
     fn new() -> Self {
-        let model = Arc::new(ModelStore::new(Arc::new(ManualClock::new(START))));
+        let clock = Arc::new(ManualClock::new(START));
+        let model = Arc::new(ModelStore::new(clock.clone()));
         World {
             store: FaultyStore::before(model.clone()),
             model,
+            clock,
         }
     }
 
@@ -54,13 +58,17 @@ impl World {
     }
 
     async fn submit(&self, work: Work) -> TaskId {
+        self.submit_spec(spec(work)).await
+    }
+
+    async fn submit_spec(&self, spec: Spec) -> TaskId {
         let ids = IdRange::new(START, 0, rand::random(), 1);
         let submission = Submission {
             batch_id: BatchId::new(START, 0, rand::random()),
             append: Append::New,
             keep_open: false,
             ids,
-            specs: vec![Arc::new(spec(work))],
+            specs: vec![Arc::new(spec)],
             idempotency: None,
             budget: None,
         };
@@ -100,5 +108,6 @@ fn spec(work: Work) -> Spec {
         caching: Some(Caching::default()),
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }

@@ -53,6 +53,7 @@ def task(message: task_pb2.Task) -> model.Task:
         model=message.model,
         priority=Priority(message.priority),
         attempts=tuple(map(_attempt, message.attempts)),
+        partial_output=message.partial_output,
     )
 
 

@@ -124,6 +124,7 @@ class ErrorCode(_Open):
     TOO_MANY_TRANSITIONS = 26
     RATE_LIMITED = 27
     EQUAL_CALL_UNDER_WAY = 28
+    OUTPUT_SCHEMA_INVALID = 29
 
 
 class ParkReason(_Open):

@@ -107,6 +107,7 @@ class Task:
     model: str
     priority: Priority
     attempts: Tuple[TaskAttempt, ...]
+    partial_output: str
 
 
 @dataclass(frozen=True)

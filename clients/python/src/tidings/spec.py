@@ -32,6 +32,7 @@ class OptionArguments(TypedDict, total=False):
     stream_output: bool
     cache: CacheMode
     cache_max_age: Seconds
+    validation_retries: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Options:
     cache: Optional[CacheMode] = None
     # An answer older than this is not taken.
     cache_max_age: Optional[Seconds] = None
+    # Check the answer by the JSON schema of its request, and make so many further calls for one that fits.
+    validation_retries: Optional[int] = None
 
     def to_message(self) -> task_pb2.TaskOptions:
         """The wire form."""
@@ -83,6 +86,8 @@ class Options:
         )
         if self.stream_output is not None:
             message.stream_output = self.stream_output
+        if self.validation_retries is not None:
+            message.validation_retries = self.validation_retries
         return message
 
 

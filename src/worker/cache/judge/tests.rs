@@ -25,6 +25,7 @@ fn spec(text: &str) -> Spec {
         caching: Some(Caching::default()),
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }
 

@@ -446,6 +446,7 @@ impl World {
             // Stores may tidy up after the others later.
             stream: draft.words.is_multiple_of(2),
             max_cost_micros: draft.cost,
+            validation_retries: None,
         }
     }
 }

@@ -97,6 +97,7 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_CODE_TOO_MANY_TRANSITIONS: _ClassVar[ErrorCode]
     ERROR_CODE_RATE_LIMITED: _ClassVar[ErrorCode]
     ERROR_CODE_EQUAL_CALL_UNDER_WAY: _ClassVar[ErrorCode]
+    ERROR_CODE_OUTPUT_SCHEMA_INVALID: _ClassVar[ErrorCode]
 
 class ParkReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -180,6 +181,7 @@ ERROR_CODE_FUNCTION_NOT_FOUND: ErrorCode
 ERROR_CODE_TOO_MANY_TRANSITIONS: ErrorCode
 ERROR_CODE_RATE_LIMITED: ErrorCode
 ERROR_CODE_EQUAL_CALL_UNDER_WAY: ErrorCode
+ERROR_CODE_OUTPUT_SCHEMA_INVALID: ErrorCode
 PARK_REASON_UNSPECIFIED: ParkReason
 PARK_REASON_AUTH_FAILED: ParkReason
 PARK_REASON_PERMISSION_DENIED: ParkReason
@@ -209,7 +211,7 @@ class TaskSpec(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., chat_completion: _Optional[_Union[ChatCompletion, _Mapping]] = ..., openai_request: _Optional[_Union[OpenAiRequest, _Mapping]] = ..., function_call: _Optional[_Union[FunctionCall, _Mapping]] = ..., custom_id: _Optional[str] = ..., options: _Optional[_Union[TaskOptions, _Mapping]] = ...) -> None: ...
 
 class TaskOptions(_message.Message):
-    __slots__ = ("model", "priority", "timeout", "deadline", "not_before", "status_retention", "result_retention", "max_attempts", "labels", "cache", "stream_output", "cache_max_age")
+    __slots__ = ("model", "priority", "timeout", "deadline", "not_before", "status_retention", "result_retention", "max_attempts", "labels", "cache", "stream_output", "cache_max_age", "validation_retries")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +231,7 @@ class TaskOptions(_message.Message):
     CACHE_FIELD_NUMBER: _ClassVar[int]
     STREAM_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     CACHE_MAX_AGE_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_RETRIES_FIELD_NUMBER: _ClassVar[int]
     model: str
     priority: Priority
     timeout: _duration_pb2.Duration
@@ -241,7 +244,8 @@ class TaskOptions(_message.Message):
     cache: CacheMode
     stream_output: bool
     cache_max_age: _duration_pb2.Duration
-    def __init__(self, model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CacheMode, str]] = ..., stream_output: bool = ..., cache_max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    validation_retries: int
+    def __init__(self, model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., status_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., result_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., cache: _Optional[_Union[CacheMode, str]] = ..., stream_output: bool = ..., cache_max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., validation_retries: _Optional[int] = ...) -> None: ...
 
 class ChatCompletion(_message.Message):
     __slots__ = ("model", "messages", "temperature", "top_p", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty", "extra_body")
@@ -296,7 +300,7 @@ class FunctionCall(_message.Message):
     def __init__(self, name: _Optional[str] = ..., arguments: _Optional[str] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "batch_id", "custom_id", "status", "revision", "attempt", "store_epoch", "retry_of", "result_omitted", "compacted", "create_time", "start_time", "end_time", "expire_time", "result", "error", "progress_percent", "wait_reason", "wait_until", "labels", "model", "priority", "deadline", "attempts", "transition_time", "cause")
+    __slots__ = ("id", "batch_id", "custom_id", "status", "revision", "attempt", "store_epoch", "retry_of", "result_omitted", "compacted", "create_time", "start_time", "end_time", "expire_time", "result", "error", "progress_percent", "wait_reason", "wait_until", "labels", "model", "priority", "deadline", "attempts", "transition_time", "cause", "partial_output")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -330,6 +334,7 @@ class Task(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     TRANSITION_TIME_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_OUTPUT_FIELD_NUMBER: _ClassVar[int]
     id: str
     batch_id: str
     custom_id: str
@@ -356,7 +361,8 @@ class Task(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[TaskAttempt]
     transition_time: _timestamp_pb2.Timestamp
     cause: TransitionCause
-    def __init__(self, id: _Optional[str] = ..., batch_id: _Optional[str] = ..., custom_id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., revision: _Optional[int] = ..., attempt: _Optional[int] = ..., store_epoch: _Optional[int] = ..., retry_of: _Optional[str] = ..., result_omitted: bool = ..., compacted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., progress_percent: _Optional[int] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., wait_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., transition_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cause: _Optional[_Union[TransitionCause, str]] = ...) -> None: ...
+    partial_output: str
+    def __init__(self, id: _Optional[str] = ..., batch_id: _Optional[str] = ..., custom_id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., revision: _Optional[int] = ..., attempt: _Optional[int] = ..., store_epoch: _Optional[int] = ..., retry_of: _Optional[str] = ..., result_omitted: bool = ..., compacted: bool = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., progress_percent: _Optional[int] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., wait_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., model: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[TaskAttempt, _Mapping]]] = ..., transition_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cause: _Optional[_Union[TransitionCause, str]] = ..., partial_output: _Optional[str] = ...) -> None: ...
 
 class TaskAttempt(_message.Message):
     __slots__ = ("number", "start_time", "end_time", "outcome", "error", "worker")
