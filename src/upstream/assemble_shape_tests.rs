@@ -45,24 +45,28 @@ const CHUNKS: [(&str, &[&str]); 4] = [
     ),
 ];
 
+/// Whether what the server sent comes to the one answer that all servers give here.
+fn is_the_same<'a>(
+    server: &str,
+    kind: Kind,
+    sent: impl Iterator<Item = (&'a str, &'a str)>,
+    finish_reason: &str,
+) {
+    let (body, said) = assemble(kind, 1, sent);
+    let outcome = reply::read(kind, body.unwrap().to_string(), "asked").unwrap();
+    let texts = (outcome.text.as_str(), said.as_str());
+    assert_eq!(texts, (" ab", " ab"), "{server}");
+    let ended = (outcome.model.as_str(), outcome.finish_reason.as_str());
+    assert_eq!(ended, ("q", finish_reason), "{server}");
+    let used = (outcome.usage.input_tokens, outcome.usage.output_tokens);
+    assert_eq!(used, (4, 2), "{server}");
+}
+
 #[test]
 fn plain_completions_of_every_server_come_to_the_same() {
     for (server, chunks) in CHUNKS {
         let sent = chunks.iter().map(|data| ("", *data));
-        let (body, said) = assemble(Kind::Completion, 1, sent);
-        let body = body.unwrap().to_string();
-        let outcome = reply::read(Kind::Completion, body, "asked").unwrap();
-        assert_eq!(
-            (outcome.text.as_str(), said.as_str()),
-            (" ab", " ab"),
-            "{server}"
-        );
-        assert_eq!(
-            (outcome.model.as_str(), outcome.finish_reason.as_str()),
-            ("q", "stop")
-        );
-        let used = outcome.usage;
-        assert_eq!((used.input_tokens, used.output_tokens), (4, 2), "{server}");
+        is_the_same(server, Kind::Completion, sent, "stop");
     }
 }
 
@@ -140,19 +144,6 @@ const EVENTS: [(&str, &[(&str, &str)]); 3] = [
 #[test]
 fn responses_of_every_server_come_to_the_same() {
     for (server, events) in EVENTS {
-        let (body, said) = assemble(Kind::Response, 1, events.iter().copied());
-        let body = body.unwrap().to_string();
-        let outcome = reply::read(Kind::Response, body, "asked").unwrap();
-        assert_eq!(
-            (outcome.text.as_str(), said.as_str()),
-            (" ab", " ab"),
-            "{server}"
-        );
-        assert_eq!(
-            (outcome.model.as_str(), outcome.finish_reason.as_str()),
-            ("q", "completed")
-        );
-        let used = outcome.usage;
-        assert_eq!((used.input_tokens, used.output_tokens), (4, 2), "{server}");
+        is_the_same(server, Kind::Response, events.iter().copied(), "completed");
     }
 }

@@ -238,15 +238,32 @@ async fn a_late_watcher_gets_the_text_so_far_and_then_the_rest(kind: Kind) {
     server.stop().await;
 }
 
-async fn a_broken_stream_is_sent_again_and_its_output_begins_anew(kind: Kind) {
+/// A task whose call waits to be told what to answer.
+async fn answering(kind: Kind) -> (Teller, TestServer, String) {
     let upstream = Teller::start().await;
     let mut server = dictated(kind, &upstream).await;
     let id = one(&mut server.client, streamed(prompt("p"))).await;
-    let mut stream = open(&mut server.client, &id, 0).await;
-    let mut told = Told::default();
     soon("the call has come", async || upstream.calls() == 1).await;
-    upstream.say(0, "old words");
-    until(&mut stream, &mut told, |told| told.text(1) == "old words").await;
+    (upstream, server, id)
+}
+
+/// A watch that has been told the first words of the answer.
+async fn told_of(
+    server: &mut TestServer,
+    upstream: &Teller,
+    id: &str,
+    words: &str,
+) -> (Streaming<WatchTaskResponse>, Told) {
+    let mut stream = open(&mut server.client, id, 0).await;
+    let mut told = Told::default();
+    upstream.say(0, words);
+    until(&mut stream, &mut told, |told| told.text(1) == words).await;
+    (stream, told)
+}
+
+async fn a_broken_stream_is_sent_again_and_its_output_begins_anew(kind: Kind) {
+    let (upstream, mut server, id) = answering(kind).await;
+    let (mut stream, mut told) = told_of(&mut server, &upstream, &id, "old words").await;
     upstream.cut(0);
     soon("it is sent again", async || upstream.calls() == 2).await;
     upstream.say(1, "new");
@@ -275,14 +292,8 @@ async fn a_broken_stream_is_sent_again_and_its_output_begins_anew(kind: Kind) {
 }
 
 async fn a_cancel_in_the_midst_of_an_answer_closes_its_socket(kind: Kind) {
-    let upstream = Teller::start().await;
-    let mut server = dictated(kind, &upstream).await;
-    let id = one(&mut server.client, streamed(prompt("p"))).await;
-    let mut stream = open(&mut server.client, &id, 0).await;
-    let mut told = Told::default();
-    soon("the call has come", async || upstream.calls() == 1).await;
-    upstream.say(0, "half");
-    until(&mut stream, &mut told, |told| told.text(1) == "half").await;
+    let (upstream, mut server, id) = answering(kind).await;
+    let (stream, mut told) = told_of(&mut server, &upstream, &id, "half").await;
     let request = CancelTasksRequest {
         task_ids: vec![id],
         ..CancelTasksRequest::default()

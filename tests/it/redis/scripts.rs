@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use redis::FromRedisValue;
 use tidings::{
     model::{
         ErrorCode, Event, Failure, ParkReason, Parked, Priority, Spec, Status, Task, Work, WorkerId,
@@ -16,11 +17,16 @@ use super::{LEASE, WORKER, connect, moved, spec, submission, submit, succeeded};
 
 /// The stored record of a task, byte for byte.
 async fn stored(server: &RedisServer, task: &Task) -> Vec<u8> {
-    let mut key = format!("{{td:{}}}:t:", task.id.partition()).into_bytes();
+    ask(server, "GET", 't', task).await
+}
+
+/// What a command says of one of a task's keys.
+async fn ask<T: FromRedisValue>(server: &RedisServer, command: &str, kind: char, task: &Task) -> T {
+    let mut key = format!("{{td:{}}}:{kind}:", task.id.partition()).into_bytes();
     key.extend(task.id.as_bytes());
     let mut connection = server.connect().await.unwrap();
-    let mut get = ::redis::cmd("GET");
-    get.arg(key).query_async(&mut connection).await.unwrap()
+    let mut command = ::redis::cmd(command);
+    command.arg(key).query_async(&mut connection).await.unwrap()
 }
 
 #[tokio::test]
@@ -51,11 +57,7 @@ async fn what_the_script_writes_on_acquire_is_what_the_model_says() {
 
 /// Milliseconds until the output of a task is forgotten; -2 when there is none.
 async fn output_left(server: &RedisServer, task: &Task) -> i64 {
-    let mut key = format!("{{td:{}}}:o:", task.id.partition()).into_bytes();
-    key.extend(task.id.as_bytes());
-    let mut connection = server.connect().await.unwrap();
-    let mut left = ::redis::cmd("PTTL");
-    left.arg(key).query_async(&mut connection).await.unwrap()
+    ask(server, "PTTL", 'o', task).await
 }
 
 #[tokio::test]
