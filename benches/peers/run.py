@@ -31,6 +31,7 @@ def programs(installed, profile):
         "load-generator": [rust, "load"],
         "apalis": [rust, "apalis"],
         "apalis-unlocked": [rust, "apalis"],
+        "bullmq": ["node", HERE / "node/bullmq.cjs"],
     }
 
 
