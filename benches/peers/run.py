@@ -27,11 +27,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def programs(installed, profile):
     rust = installed / "rust" / profile / "tidings-peers"
+    python = {name: HERE / f"python/{name}_peer.py" for name in ("celery",)}
     return {
         "load-generator": [rust, "load"],
         "apalis": [rust, "apalis"],
         "apalis-unlocked": [rust, "apalis"],
         "bullmq": ["node", HERE / "node/bullmq.cjs"],
+        **{name: [installed / name / "bin/python", script] for name, script in python.items()},
     }
 
 
