@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def programs(installed, profile):
     rust = installed / "rust" / profile / "tidings-peers"
-    python = {name: HERE / f"python/{name}_peer.py" for name in ("celery", "arq")}
+    python = {name: HERE / f"python/{name}_peer.py" for name in ("celery", "arq", "taskiq")}
     return {
         "load-generator": [rust, "load"],
         "apalis": [rust, "apalis"],
