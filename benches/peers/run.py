@@ -46,8 +46,9 @@ def arguments():
     tried = "settings to try instead, as a JSON object; may be given more than once, each is a run"
     parser.add_argument("--set", type=json.loads, action="append", help=tried)
     parser.add_argument("--profile", default="release", help=argparse.SUPPRESS)
-    parser.add_argument("--installed", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
-    parser.add_argument("--tidings", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--installed", type=pathlib.Path, default="target/peers", help=argparse.SUPPRESS)
+    parser.add_argument("--tidings", default="target/release/tidings", help=argparse.SUPPRESS)
+    parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.programs = programs(options.installed, options.profile)
     options.peers = options.only.split(",") if options.only else list(options.programs)
@@ -55,6 +56,8 @@ def arguments():
     for given, there in ((options.peers, options.programs), (options.workloads, TASKS)):
         if unknown := set(given) - set(there):
             parser.error(f"there is no {', '.join(sorted(unknown))}, only {', '.join(there)}")
+    if options.check:
+        parser.exit()
     return options
 
 
