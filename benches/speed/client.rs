@@ -26,11 +26,23 @@ const BYTES_PER_CALL: usize = 3 << 20;
 /// What a client reads at most in one message.
 const MAX_MESSAGE: usize = 64 << 20;
 
+/// What may be under way to a stream that is not read, and to its connection: the former is used up first.
+const STREAM_WINDOW: u32 = (1 << 16) - 1;
+const CONNECTION_WINDOW: u32 = 1 << 24;
+
 /// Connects.
 pub(crate) async fn connect(endpoint: &str) -> Fallible<Client> {
     let channel = Channel::from_shared(endpoint.to_owned())?.tcp_nodelay(true);
     let client = TaskServiceClient::new(channel.connect().await?);
     Ok(client.max_decoding_message_size(MAX_MESSAGE))
+}
+
+/// Connects in a way that lets a stream which is not read stop its sender soon.
+pub(crate) async fn patient(endpoint: &str) -> Fallible<Client> {
+    let channel = Channel::from_shared(endpoint.to_owned())?
+        .initial_stream_window_size(Some(STREAM_WINDOW))
+        .initial_connection_window_size(Some(CONNECTION_WINDOW));
+    Ok(TaskServiceClient::new(channel.connect().await?))
 }
 
 /// What tasks do.
@@ -113,10 +125,23 @@ pub(crate) struct Round {
     pub(crate) told: Vec<Told>,
     /// From the first call to the last transition.
     pub(crate) took: Duration,
+    /// The same from the end of the first call on.
+    pub(crate) rest_took: Duration,
 }
 
 /// Submits `count` tasks through all of `clients` in turns, and watches them to their end through the first.
 pub(crate) async fn run(clients: &[Client], job: Job, count: usize) -> Fallible<Round> {
+    run_beside(clients, &[], 0, job, count).await
+}
+
+/// The same, beside so many streams of the same batch that nobody reads, spread over `others`.
+pub(crate) async fn run_beside(
+    clients: &[Client],
+    others: &[Client],
+    unread: usize,
+    job: Job,
+    count: usize,
+) -> Fallible<Round> {
     let began = Instant::now();
     let calls: Vec<_> = (0..count)
         .step_by(job.per_call())
@@ -136,6 +161,12 @@ pub(crate) async fn run(clients: &[Client], job: Job, count: usize) -> Fallible<
     let made = watcher.clone().submit_batch(made).await?.into_inner();
     let (batch, mut ids) = (made.batch_id, made.task_ids);
     let watching = tokio::spawn(watch(watcher.clone(), batch.clone(), count));
+    let mut streams = Vec::with_capacity(unread);
+    for client in others.iter().cycle().take(unread) {
+        let mut client = client.clone();
+        streams.push(client.watch_batch(whole(&batch)).await?.into_inner());
+    }
+    let rest_began = Instant::now();
     if let Some((last, middle)) = rest.split_last() {
         let submits = middle
             .iter()
@@ -163,6 +194,7 @@ pub(crate) async fn run(clients: &[Client], job: Job, count: usize) -> Fallible<
         ids,
         told,
         took: ended - began,
+        rest_took: ended.saturating_duration_since(rest_began),
     })
 }
 
@@ -172,12 +204,7 @@ async fn watch(
     batch_id: String,
     count: usize,
 ) -> Fallible<(Vec<Told>, Instant)> {
-    let request = WatchBatchRequest {
-        batch_id,
-        include_results: true,
-        ..WatchBatchRequest::default()
-    };
-    let mut stream = client.watch_batch(request).await?.into_inner();
+    let mut stream = client.watch_batch(whole(&batch_id)).await?.into_inner();
     let mut told = Vec::with_capacity(count * 3);
     let mut ended = Instant::now();
     while let Some(message) = stream.message().await? {
@@ -187,4 +214,13 @@ async fn watch(
         }
     }
     Ok((told, ended))
+}
+
+/// All of a batch, with its results.
+fn whole(batch_id: &str) -> WatchBatchRequest {
+    WatchBatchRequest {
+        batch_id: batch_id.to_owned(),
+        include_results: true,
+        ..WatchBatchRequest::default()
+    }
 }

@@ -22,6 +22,7 @@ mod scale;
 mod stage;
 mod throughput;
 mod upstream;
+mod watchers;
 
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -59,7 +60,7 @@ struct Args {
 }
 
 /// What can be asked for.
-const WORKLOADS: [&str; 5] = ["limit", "W1", "W2", "W3", "W5"];
+const WORKLOADS: [&str; 6] = ["limit", "W1", "W2", "W3", "W4", "W5"];
 
 /// What all workloads share.
 #[derive(Clone, Debug)]
@@ -111,6 +112,9 @@ async fn main() -> Fallible<ExitCode> {
     }
     if asks_for("W3") {
         upstream::measure(&bench, &mut report).await;
+    }
+    if asks_for("W4") {
+        watchers::measure(&bench, &mut report).await;
     }
     if asks_for("W5") {
         scale::measure(&bench, &mut report).await;
@@ -204,6 +208,38 @@ const RATIOS: &[Ratio] = &[
         of: ("W3", "redis", "CPU ms a task"),
         to: ("W3", "apalis", "CPU ms a task"),
         goal: "1 if possible",
+    },
+    Ratio {
+        text: "W4 tasks/s embedded, beside open watches ÷ before",
+        of: ("W4", "embedded", "tasks/s of W1 beside them"),
+        to: ("W4", "embedded", "tasks/s of W1 before"),
+        goal: "",
+    },
+    Ratio {
+        text: "W4 tasks/s on Redis, beside open watches ÷ before",
+        of: ("W4", "redis", "tasks/s of W1 beside them"),
+        to: ("W4", "redis", "tasks/s of W1 before"),
+        goal: "",
+    },
+    Ratio {
+        text: "W4 tasks/s embedded, beside unread streams ÷ without",
+        of: (
+            "W4",
+            "embedded, unread",
+            "tasks/s of W1 beside 100 unread streams",
+        ),
+        to: ("W4", "embedded, unread", "tasks/s of W1 without"),
+        goal: "> 0.95",
+    },
+    Ratio {
+        text: "W4 tasks/s on Redis, beside unread streams ÷ without",
+        of: (
+            "W4",
+            "redis, unread",
+            "tasks/s of W1 beside 100 unread streams",
+        ),
+        to: ("W4", "redis, unread", "tasks/s of W1 without"),
+        goal: "> 0.95",
     },
     Ratio {
         text: "W5 server CPU a task, embedded, 1,000,000 waiting ÷ 1,000",

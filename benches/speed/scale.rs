@@ -176,8 +176,8 @@ async fn waiting(bench: &Bench, report: &mut Report, kind: Kind) -> Fallible<()>
     still_there(&stage, there).await
 }
 
-/// Submits tasks that do not start within the hours to come.
-async fn wait(clients: Vec<Client>, count: usize) -> Fallible<()> {
+/// Submits tasks that do not start within the hours to come. Answers their ids.
+pub(crate) async fn wait(clients: Vec<Client>, count: usize) -> Fallible<Vec<String>> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a benchmark runs by the machine's clock"
@@ -200,8 +200,11 @@ async fn wait(clients: Vec<Client>, count: usize) -> Fallible<()> {
         async move { client.submit_batch(request).await }
     });
     let replies = stream::iter(submits).buffer_unordered(CALLS_IN_FLIGHT);
-    replies.try_for_each(|_| async { Ok(()) }).await?;
-    Ok(())
+    let replies: Vec<_> = replies.try_collect().await?;
+    let ids = replies
+        .into_iter()
+        .flat_map(|reply| reply.into_inner().task_ids);
+    Ok(ids.collect())
 }
 
 /// Fails if the server counts fewer tasks that wait than were accepted.
