@@ -6,6 +6,7 @@
 
 mod check;
 mod client;
+mod goal;
 #[expect(
     dead_code,
     unused_imports,
@@ -28,7 +29,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser as _;
 
-use report::{Ratio, Report};
+use report::Report;
 
 /// What a workload came to; any error counts as zero.
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -119,7 +120,7 @@ async fn main() -> Fallible<ExitCode> {
     if asks_for("W5") {
         scale::measure(&bench, &mut report).await;
     }
-    println!("{}", report.ratios(RATIOS));
+    println!("{}", report.goals(goal::ALL));
     println!("{}", report.table());
     if !settings.is_empty() {
         println!("Settings of the peers:\n\n{settings}");
@@ -134,141 +135,3 @@ async fn main() -> Fallible<ExitCode> {
         ExitCode::FAILURE
     })
 }
-
-/// What the figures are measured by.
-const RATIOS: &[Ratio] = &[
-    Ratio {
-        text: "W1 on Redis ÷ bare scripts, 1,000 a call",
-        of: ("W1", "redis", "tasks/s"),
-        to: ("limit", "scripts bare, 1,000 a call", "tasks/s"),
-        goal: "≥ 0.6",
-    },
-    Ratio {
-        text: "W1 on Redis ÷ bare scripts, 256 a call",
-        of: ("W1", "redis", "tasks/s"),
-        to: ("limit", "scripts bare, 256 a call", "tasks/s"),
-        goal: "",
-    },
-    Ratio {
-        text: "W1 on Redis ÷ BullMQ",
-        of: ("W1", "redis", "tasks/s"),
-        to: ("W1", "bullmq", "tasks/s"),
-        goal: "≥ 3",
-    },
-    Ratio {
-        text: "W1 on Redis ÷ Celery",
-        of: ("W1", "redis", "tasks/s"),
-        to: ("W1", "celery", "tasks/s"),
-        goal: "≥ 30",
-    },
-    Ratio {
-        text: "W1 on Redis ÷ apalis with its locks off",
-        of: ("W1", "redis", "tasks/s"),
-        to: ("W1", "apalis-unlocked", "tasks/s"),
-        goal: "1 if possible",
-    },
-    Ratio {
-        text: "W1 embedded ÷ W1 on Redis",
-        of: ("W1", "embedded", "tasks/s"),
-        to: ("W1", "redis", "tasks/s"),
-        goal: "≥ 1.5",
-    },
-    Ratio {
-        text: "W1 on Redis with AOF ÷ without",
-        of: ("W1", "redis, AOF everysec", "tasks/s"),
-        to: ("W1", "redis", "tasks/s"),
-        goal: "",
-    },
-    Ratio {
-        text: "W2 p50 on Redis ÷ BullMQ",
-        of: ("W2", "redis", "p50 ms"),
-        to: ("W2", "bullmq", "p50 ms"),
-        goal: "≤ 0.33",
-    },
-    Ratio {
-        text: "W2 p99 on Redis ÷ BullMQ",
-        of: ("W2", "redis", "p99 ms"),
-        to: ("W2", "bullmq", "p99 ms"),
-        goal: "≤ 0.33",
-    },
-    Ratio {
-        text: "W3 wall on Redis ÷ the bare load generator",
-        of: ("W3", "redis", "wall ÷ ideal"),
-        to: ("W3", "load-generator", "wall ÷ ideal"),
-        goal: "≤ 1.05",
-    },
-    Ratio {
-        text: "W3 CPU a task on Redis ÷ BullMQ",
-        of: ("W3", "redis", "CPU ms a task"),
-        to: ("W3", "bullmq", "CPU ms a task"),
-        goal: "≤ 1",
-    },
-    Ratio {
-        text: "W3 CPU a task on Redis ÷ apalis",
-        of: ("W3", "redis", "CPU ms a task"),
-        to: ("W3", "apalis", "CPU ms a task"),
-        goal: "1 if possible",
-    },
-    Ratio {
-        text: "W4 tasks/s embedded, beside open watches ÷ before",
-        of: ("W4", "embedded", "tasks/s of W1 beside them"),
-        to: ("W4", "embedded", "tasks/s of W1 before"),
-        goal: "",
-    },
-    Ratio {
-        text: "W4 tasks/s on Redis, beside open watches ÷ before",
-        of: ("W4", "redis", "tasks/s of W1 beside them"),
-        to: ("W4", "redis", "tasks/s of W1 before"),
-        goal: "",
-    },
-    Ratio {
-        text: "W4 tasks/s embedded, beside unread streams ÷ without",
-        of: (
-            "W4",
-            "embedded, unread",
-            "tasks/s of W1 beside 100 unread streams",
-        ),
-        to: ("W4", "embedded, unread", "tasks/s of W1 without"),
-        goal: "> 0.95",
-    },
-    Ratio {
-        text: "W4 tasks/s on Redis, beside unread streams ÷ without",
-        of: (
-            "W4",
-            "redis, unread",
-            "tasks/s of W1 beside 100 unread streams",
-        ),
-        to: ("W4", "redis, unread", "tasks/s of W1 without"),
-        goal: "> 0.95",
-    },
-    Ratio {
-        text: "W5 server CPU a task, embedded, 1,000,000 waiting ÷ 1,000",
-        of: ("W5", "embedded, 1,000,000 waiting", "server CPU µs a task"),
-        to: ("W5", "embedded, 1,000 waiting", "server CPU µs a task"),
-        goal: "≤ 1.2",
-    },
-    Ratio {
-        text: "W5 Redis CPU a task, 1,000,000 waiting ÷ 1,000",
-        of: ("W5", "redis, 1,000,000 waiting", "Redis CPU µs a task"),
-        to: ("W5", "redis, 1,000 waiting", "Redis CPU µs a task"),
-        goal: "≤ 1.2",
-    },
-    Ratio {
-        text: "W5 tasks/s embedded, 1,000,000 in one go ÷ 10,000",
-        of: ("W5", "embedded, 1,000,000 in one go", "tasks/s"),
-        to: ("W5", "embedded, 10,000 in one go", "tasks/s"),
-        goal: "≥ 0.83",
-    },
-    Ratio {
-        text: "W5 tasks/s on Redis, 1,000,000 in one go ÷ 10,000",
-        of: ("W5", "redis, 1,000,000 in one go", "tasks/s"),
-        to: ("W5", "redis, 10,000 in one go", "tasks/s"),
-        goal: "≥ 0.83",
-    },
-    Ratio {
-        text: "W5 tasks/s on Redis, 4 replicas ÷ 1",
-        of: ("W5", "redis, 4 replicas", "tasks/s"),
-        to: ("W5", "redis, 1 replica", "tasks/s"),
-        goal: "",
-    },
-];

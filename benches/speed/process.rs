@@ -39,19 +39,7 @@ impl Process {
 
     /// Seconds of CPU time that it has used so far, in user mode and in the kernel.
     pub(crate) fn cpu_seconds(&self) -> Fallible<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
-        // What stands before the last bracket is the program's name, which may hold anything.
-        let (_, fields) = stat.rsplit_once(')').ok_or("no stat of the process")?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks = |at: usize| {
-            fields
-                .get(at)
-                .ok_or("a short stat")?
-                .parse::<f64>()
-                .map_err(Into::into)
-        };
-        let used: Fallible<f64> = ticks(11).and_then(|user| Ok(user + ticks(12)?));
-        Ok(used? / TICKS_PER_SECOND)
+        cpu_seconds_of(&self.0.id().to_string())
     }
 
     /// Bytes: `VmRSS` for now, `VmHWM` for the most so far.
@@ -61,6 +49,16 @@ impl Process {
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
         Ok(kib.ok_or("no such figure of the process")?.parse::<f64>()? * 1024.0)
     }
+}
+
+/// Seconds of CPU time of the process with this id, or of `self`.
+pub(crate) fn cpu_seconds_of(id: &str) -> Fallible<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // What stands before the last bracket is the program's name, which may hold anything.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no stat of the process")?;
+    let used = fields.split_whitespace().skip(11).take(2);
+    let ticks: Vec<f64> = used.map(str::parse).collect::<Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
 impl Drop for Process {

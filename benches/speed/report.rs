@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Fallible;
+use super::{Fallible, goal::Goal};
 
 /// Samples of one figure, or why there are none.
 #[derive(Clone, Debug)]
@@ -12,6 +12,13 @@ struct Row {
     what: &'static str,
     samples: Vec<f64>,
     fault: Option<String>,
+}
+
+impl Row {
+    /// Whether it is of the same case.
+    fn is_of(&self, (workload, case, _): &Name) -> bool {
+        (self.workload, self.case.as_str()) == (*workload, *case)
+    }
 }
 
 /// Names one figure: workload, case, what.
@@ -74,17 +81,12 @@ impl Report {
         self.rows.iter().all(|row| row.fault.is_none())
     }
 
-    /// The median of a figure; none where it was not measured or its case counts as zero.
-    pub(crate) fn median(&self, (workload, case, what): Name) -> Option<f64> {
-        let of_case = || {
-            self.rows
-                .iter()
-                .filter(move |row| (row.workload, row.case.as_str()) == (workload, case))
-        };
-        if of_case().any(|row| row.fault.is_some()) {
-            return None;
-        }
-        let row = of_case().find(|row| row.what == what)?;
+    /// The median of a figure, if it was measured.
+    fn median(&self, name: Name) -> Option<f64> {
+        let row = self
+            .rows
+            .iter()
+            .find(|row| row.is_of(&name) && row.what == name.2)?;
         median(&row.samples)
     }
 
@@ -93,42 +95,43 @@ impl Report {
         let mut text =
             "| workload | case | what | median | least .. most |\n|---|---|---|---:|---|\n"
                 .to_owned();
-        for row in &self.rows {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        // What was measured of a workload stays in its order.
+        rows.sort_by_key(|row| row.workload);
+        for row in rows {
             let _ = writeln!(text, "{}", line(row));
         }
         text
     }
 
-    /// How figures stand to each other, and to what was aimed at.
-    pub(crate) fn ratios(&self, ratios: &[Ratio]) -> String {
-        let mut text = "| ratio | is | goal |\n|---|---:|---|\n".to_owned();
-        for ratio in ratios {
-            let (Some(one), Some(other)) = (self.median(ratio.of), self.median(ratio.to)) else {
-                continue;
-            };
-            let _ = writeln!(
-                text,
-                "| {} | {:.2} | {} |",
-                ratio.text,
-                one / other,
-                ratio.goal
-            );
+    /// How figures stand to each other, and to what is aimed at; those that were not measured are left out.
+    pub(crate) fn goals(&self, goals: &[Goal]) -> String {
+        let mut text = "| figure | is | goal |\n|---|---:|---|\n".to_owned();
+        for goal in goals {
+            if let Some(is) = self.standing(goal) {
+                let _ = writeln!(text, "| {} | {is} | {} |", goal.text, goal.goal);
+            }
         }
         text
     }
-}
 
-/// How one figure stands to another.
-#[derive(Clone, Debug)]
-pub(crate) struct Ratio {
-    /// What it says.
-    pub(crate) text: &'static str,
-    /// The figure above the line.
-    pub(crate) of: Name,
-    /// The figure below it.
-    pub(crate) to: Name,
-    /// What is aimed at.
-    pub(crate) goal: &'static str,
+    fn standing(&self, goal: &Goal) -> Option<String> {
+        let is_void = |name: &Name| {
+            let mut of_case = self.rows.iter().filter(|row| row.is_of(name));
+            of_case.any(|row| row.fault.is_some())
+        };
+        if is_void(&goal.of) {
+            return Some("**0**".to_owned());
+        }
+        let one = self.median(goal.of)?;
+        let Some(to) = goal.to else {
+            return Some(figure(one));
+        };
+        if is_void(&to) {
+            return Some("the other counts as zero".to_owned());
+        }
+        Some(format!("{:.2}", one / self.median(to)?))
+    }
 }
 
 fn line(row: &Row) -> String {

@@ -4,7 +4,7 @@ use super::{
     Bench, Fallible,
     check::sound,
     client::{self, Client, Job},
-    process::Setup,
+    process::{Setup, cpu_seconds_of},
     report::Report,
     stage::{Kind, Stage},
 };
@@ -29,6 +29,8 @@ pub(crate) struct Rates {
     pub(crate) server: Vec<f64>,
     /// The same of Redis.
     pub(crate) redis: Vec<f64>,
+    /// The same of the client, which shares the cores.
+    pub(crate) client: Vec<f64>,
 }
 
 impl Rates {
@@ -43,12 +45,14 @@ impl Rates {
     ) -> Fallible<()> {
         // CPU time comes in steps of 10 ms, and few tasks are over before the clock has moved.
         let times = bench.scaled(ENOUGH).div_ceil(count);
-        let (mut took, mut server, mut redis) = (0.0, 0.0, 0.0);
+        let (mut took, mut server, mut redis, mut client) = (0.0, 0.0, 0.0, 0.0);
         for _ in 0..times {
             let before = (stage.cpu_seconds()?, stage.redis_cpu_seconds()?);
+            let client_before = cpu_seconds_of("self")?;
             let round = client::run(clients, job, count).await?;
             server += stage.cpu_seconds()? - before.0;
             redis += stage.redis_cpu_seconds()? - before.1;
+            client += cpu_seconds_of("self")? - client_before;
             took += round.took.as_secs_f64();
             sound(&round, job, count)?;
         }
@@ -56,6 +60,7 @@ impl Rates {
         self.tasks.push(tasks / took);
         self.server.push(server * 1e6 / tasks);
         self.redis.push(redis * 1e6 / tasks);
+        self.client.push(client * 1e6 / tasks);
         Ok(())
     }
 
@@ -66,6 +71,7 @@ impl Rates {
         if kind != Kind::Embedded {
             report.add(workload, case, "Redis CPU µs a task", self.redis);
         }
+        report.add(workload, case, "client CPU µs a task", self.client);
     }
 }
 

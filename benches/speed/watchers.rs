@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     Bench, Fallible,
     check::sound,
-    client::{self, Client, Job, patient},
+    client::{self, Client, Job, PER_CALL, patient},
     process::Setup,
     report::{Report, percentile},
     stage::{Kind, Stage},
@@ -112,7 +112,10 @@ fn soon(report: &mut Report, case: &str, samples: &[f64]) {
 async fn unread(bench: &Bench, report: &mut Report, kind: Kind, case: &str) -> Fallible<()> {
     let stage = Stage::start(&bench.folder, kind, 1, setup())?;
     let clients = stage.clients().await?;
-    let (job, count) = (Job::Echo(PAYLOAD), bench.scaled(TASKS * 2));
+    let (job, count) = (
+        Job::Echo(PAYLOAD),
+        bench.scaled(TASKS * 2).max(2 * PER_CALL),
+    );
     Rates::default()
         .round(bench, &stage, &clients, job, count)
         .await?;
@@ -126,9 +129,7 @@ async fn unread(bench: &Bench, report: &mut Report, kind: Kind, case: &str) -> F
             }
             let round = client::run_beside(&clients, &others, unread, job, count).await?;
             sound(&round, job, count)?;
-            rates.push(
-                (count - job.per_call().min(count - 1)) as f64 / round.rest_took.as_secs_f64(),
-            );
+            rates.push((count - PER_CALL) as f64 / round.rest_took.as_secs_f64());
         }
     }
     let [without, with] = rates;
