@@ -10,6 +10,9 @@ use super::{
     process::{Redis, Server, Setup},
 };
 
+/// Lines of a server's log that are told when it is over.
+const LINES_TOLD: usize = 10;
+
 /// Where tasks live, and how well they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -114,5 +117,20 @@ impl Stage {
     pub(crate) fn memory(&self, field: &str) -> Fallible<f64> {
         let server = self.servers.first().ok_or("no server")?;
         server.process.memory(field)
+    }
+}
+
+/// What servers have warned of goes with the folder, so it is told before.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for number in 0..self.servers.len() {
+            let log = self.folder.path().join(format!("server-{number}.log"));
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = said.lines().collect();
+            let last = lines.len().saturating_sub(LINES_TOLD);
+            for line in &lines[last..] {
+                eprintln!("server {number}: {line}");
+            }
+        }
     }
 }
