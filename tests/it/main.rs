@@ -17,6 +17,7 @@ mod quota;
 mod readme;
 mod redis;
 mod simulation;
+mod speed;
 mod support;
 mod transport;
 mod upstream;

@@ -1,0 +1,115 @@
+//! What the machine and Redis could do at best, in the same run: what W1 is measured against.
+
+mod drive;
+mod echo;
+mod record;
+mod replay;
+mod resp;
+
+use std::process::Command;
+
+use super::{
+    Bench, Fallible,
+    process::{Redis, echo_server},
+    report::Report,
+};
+use record::Recorder;
+
+pub(crate) use echo::serve;
+
+/// Tasks a round of the scripts: as many as W1 has.
+const TASKS: usize = 50_000;
+/// Tasks a call: what a worker of the usual concurrency takes and commits at a time, and the most that a submit holds.
+const PER_CALL: [(&str, usize); 2] = [
+    ("scripts bare, 256 a call", 256),
+    ("scripts bare, 1,000 a call", 1_000),
+];
+/// Messages a round of the echo stream.
+const MESSAGES: usize = 500_000;
+/// Commands of redis-benchmark.
+const COMMANDS: usize = 1_000_000;
+/// The name in the tables.
+const LIMIT: &str = "limit";
+
+/// Measures all of them.
+pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
+    for (case, per_call) in PER_CALL {
+        let outcome = scripts(bench, report, case, per_call).await;
+        report.hold(LIMIT, case, outcome);
+    }
+    let outcome = echoes(bench, report).await;
+    report.hold(LIMIT, "tonic echo", outcome);
+    let outcome = hset(bench, report);
+    report.hold(LIMIT, "redis-benchmark", outcome);
+}
+
+/// The very calls of submit, acquire and commit that the store makes for so many tasks, over one pipelined connection.
+async fn scripts(bench: &Bench, report: &mut Report, case: &str, per_call: usize) -> Fallible<()> {
+    let count = bench.scaled(TASKS);
+    let folder = tempfile::tempdir_in(&bench.folder)?;
+    let redis = Redis::start(folder.path(), false)?;
+    let recorder = Recorder::start(redis.port).await?;
+    drive::drive(&recorder.url(), count, per_call).await?;
+    let calls = replay::Calls::of(recorder.recorded())?;
+    drop(redis);
+    let (mut rates, mut in_scripts, mut in_all) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.rounds {
+        // Empty each time: the calls make the same tasks.
+        let redis = Redis::start(folder.path(), false)?;
+        let calls = calls.clone();
+        let replayed = tokio::task::spawn_blocking(move || calls.replay(&redis, count)).await??;
+        rates.push(count as f64 / replayed.took.as_secs_f64());
+        in_scripts.push(replayed.script_micros / count as f64);
+        in_all.push(replayed.cpu_seconds * 1e6 / count as f64);
+    }
+    report.add(LIMIT, case, "tasks/s", rates);
+    report.add(
+        LIMIT,
+        case,
+        "µs a task in scripts (commandstats)",
+        in_scripts,
+    );
+    report.add(LIMIT, case, "Redis CPU µs a task", in_all);
+    Ok(())
+}
+
+async fn echoes(bench: &Bench, report: &mut Report) -> Fallible<()> {
+    let (_server, endpoint) = echo_server()?;
+    let mut rates = Vec::new();
+    for _ in 0..bench.rounds {
+        rates.push(echo::rate(&endpoint, bench.scaled(MESSAGES)).await?);
+    }
+    report.add(LIMIT, "tonic echo", "messages/s", rates);
+    Ok(())
+}
+
+fn hset(bench: &Bench, report: &mut Report) -> Fallible<()> {
+    let folder = tempfile::tempdir_in(&bench.folder)?;
+    let redis = Redis::start(folder.path(), false)?;
+    let count = bench.scaled(COMMANDS).to_string();
+    let mut rates = Vec::new();
+    for _ in 0..bench.rounds {
+        let said = Command::new("redis-benchmark")
+            .args([
+                "-p",
+                &redis.port.to_string(),
+                "-t",
+                "hset",
+                "-P",
+                "64",
+                "--csv",
+                "-n",
+                &count,
+            ])
+            .output()
+            .map_err(|error| format!("redis-benchmark: {error}; it comes with redis-tools"))?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let line = said.lines().find(|line| line.starts_with("\"HSET\""));
+        let rate = line
+            .and_then(|line| line.split(',').nth(1))
+            .ok_or("redis-benchmark said nothing of HSET")?;
+        rates.push(rate.trim_matches('"').parse()?);
+    }
+    report.add(LIMIT, "redis-benchmark", "HSET/s", rates);
+    Ok(())
+}
