@@ -108,6 +108,7 @@ fn spec(now: Timestamp, number: usize) -> Spec {
         caching: None,
         stream: false,
         max_cost_micros: 0,
+        validation_retries: None,
     }
 }
 
