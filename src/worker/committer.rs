@@ -21,7 +21,7 @@ pub(super) struct Finished {
     pub(super) event: Event,
     /// What it had put out.
     pub(super) said: String,
-    /// Kept until the commit, so that a slow store slows the pool down instead of filling memory.
+    /// Kept until the commit, so that a slow store slows the pool down in the end instead of filling memory.
     pub(super) _slot: Slot,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Bounds one acquire's size.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 512;
 /// How often to look without having heard anything: a hint may be lost.
 const FALLBACK: Duration = Duration::from_secs(1);
 /// What a commit of released tasks may take when the grace is over.
@@ -168,8 +168,7 @@ impl Pool {
                 ended = runner.run(task.clone(), progress, &mut slot) => ended,
                 () = release.cancelled() => (Event::Released, String::new()),
             };
-            // However it ended, it waits for no turn any more.
-            drop(slot.waiting());
+            slot.end();
             let id = task.id;
             let finished = Finished {
                 task,

@@ -160,7 +160,9 @@ impl Runner {
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
         if let Work::Function { name, arguments } = &spec.work {
-            drop(waiting);
+            if let Some(waiting) = waiting {
+                waiting.needs_none();
+            }
             return self
                 .call_function(task.clone(), name, arguments, progress)
                 .await;
@@ -171,6 +173,7 @@ impl Runner {
                 "the worker that ran the task serves no requests to its path",
             ));
         };
+        waiting.iter().for_each(Waiting::needs_turn);
         // The key changes only after a definite failure: sending again after an ambiguous one carries the same key,
         // so that an upstream that honours it does not bill twice.
         let generation = task.generation();

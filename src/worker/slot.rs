@@ -13,6 +13,8 @@ const MAX_ASIDE: usize = 4_096;
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     running: Arc<Semaphore>,
+    /// As many again may have ended and wait for their commit: others run meanwhile.
+    ended: Arc<Semaphore>,
     in_hand: Arc<Semaphore>,
     appetite: Arc<Appetite>,
 }
@@ -22,6 +24,7 @@ impl Room {
     pub(super) fn new(concurrency: usize) -> Self {
         Room {
             running: Arc::new(Semaphore::new(concurrency)),
+            ended: Arc::new(Semaphore::new(concurrency)),
             in_hand: Arc::new(Semaphore::new(concurrency + MAX_ASIDE)),
             appetite: Arc::default(),
         }
@@ -52,7 +55,8 @@ impl Room {
             waiting: None,
             was_aside: false,
             room: self.clone(),
-            _in_hand: in_hand,
+            in_hand: Some(in_hand),
+            ended: None,
         }
     }
 }
@@ -67,7 +71,9 @@ pub(super) struct Slot {
     /// The task has stepped aside at some time.
     was_aside: bool,
     room: Room,
-    _in_hand: OwnedSemaphorePermit,
+    in_hand: Option<OwnedSemaphorePermit>,
+    /// None unless the task has ended and left its place to another one.
+    ended: Option<OwnedSemaphorePermit>,
 }
 
 impl Slot {
@@ -93,6 +99,16 @@ impl Slot {
         self.waiting = None;
         self.running = None;
         !std::mem::replace(&mut self.was_aside, true)
+    }
+
+    /// The task has ended: another may run while its commit is under way, unless as many as may run wait for theirs.
+    pub(super) fn end(&mut self) {
+        self.waiting = None;
+        if let Ok(ended) = self.room.ended.clone().try_acquire_owned() {
+            self.ended = Some(ended);
+            self.running = None;
+            self.in_hand = None;
+        }
     }
 
     /// Whether the task has stepped aside at some time.
@@ -150,6 +166,21 @@ mod tests {
         assert_eq!(free(), None);
         drop(slot.waiting());
         assert_eq!(free(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn as_many_as_may_run_may_wait_for_their_commit_besides() {
+        let room = Room::new(1);
+        let mut first = room.try_enter().unwrap();
+        assert!(room.try_enter().is_none());
+        first.end();
+        let mut second = room.try_enter().unwrap();
+        second.end();
+        assert!(room.try_enter().is_none());
+        drop(first);
+        assert!(room.try_enter().is_none(), "the second kept its place");
+        drop(second);
+        assert!(room.try_enter().is_some());
     }
 
     #[tokio::test]
