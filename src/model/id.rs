@@ -129,6 +129,13 @@ impl IdRange {
         TaskId(Uuid::from_u128(number))
     }
 
+    /// Whether an id is one of these.
+    pub fn contains(&self, id: TaskId) -> bool {
+        let number = |id: TaskId| u128::from_be_bytes(*id.as_bytes());
+        let steps = number(id).checked_sub(number(self.first));
+        steps.is_some_and(|steps| steps < u128::from(self.count))
+    }
+
     /// All ids in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = TaskId> + ExactSizeIterator + use<> {
         let range = *self;
@@ -162,6 +169,15 @@ mod tests {
         let range = IdRange::new(Timestamp(1), 0, 7, 1_000);
         let ids: Vec<TaskId> = range.iter().collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn a_range_contains_its_ids_and_no_others() {
+        let range = IdRange::new(Timestamp(2), 0, 7, 3);
+        assert!(range.iter().all(|id| range.contains(id)));
+        assert!(!range.contains(range.at(3)));
+        let before = IdRange::new(Timestamp(1), 0, 7, 3);
+        assert!(!range.contains(before.first) && !before.contains(range.first));
     }
 
     #[test]

@@ -168,7 +168,11 @@ impl Pool {
                 ended = runner.run(task.clone(), progress, &mut slot) => ended,
                 () = release.cancelled() => (Event::Released, String::new()),
             };
-            slot.end();
+            // However it ended, it waits for no turn any more.
+            drop(slot.waiting());
+            if matches!(event, Event::Succeeded(_)) {
+                slot.end();
+            }
             let id = task.id;
             let finished = Finished {
                 task,

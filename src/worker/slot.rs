@@ -101,9 +101,9 @@ impl Slot {
         !std::mem::replace(&mut self.was_aside, true)
     }
 
-    /// The task has ended: another may run while its commit is under way, unless as many as may run wait for theirs.
+    /// The task has been answered: another may run while its commit is under way, unless as many as may run wait for theirs.
+    /// Not for one that failed: what its commit says may hold others back.
     pub(super) fn end(&mut self) {
-        self.waiting = None;
         if let Ok(ended) = self.room.ended.clone().try_acquire_owned() {
             self.ended = Some(ended);
             self.running = None;

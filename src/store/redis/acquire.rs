@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::{
-    RedisStore,
+    RedisStore, held,
     lease::{CALL_TASKS, decimal},
     link::{Call, Order},
     reply,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{Event, Status, Task, TaskId, WorkerId, funds::out_of_budget},
+    model::{Task, TaskId, WorkerId, funds::out_of_budget},
     store::{Acquired, Error, record},
 };
 
@@ -45,7 +45,7 @@ impl RedisStore {
         let mut failed = None;
         let answers = self.router.run_once(&calls).await;
         for ((call, request), answer) in calls.iter().zip(requests).zip(answers) {
-            let taken = answer.and_then(|answer| self.taken(call.partition, &answer, worker));
+            let taken = answer.and_then(|answer| self.taken(call.partition, &answer));
             match taken {
                 Ok(part) => {
                     acquired.tasks.extend(part.tasks);
@@ -125,20 +125,15 @@ impl RedisStore {
         (call, request)
     }
 
-    fn taken(&self, partition: u16, answer: &Value, worker: WorkerId) -> Result<Acquired, Error> {
+    fn taken(&self, partition: u16, answer: &Value) -> Result<Acquired, Error> {
         let odd = || reply::odd("acquired tasks");
-        let [now, seq, more, next_due, epoch, taken @ ..] = reply::array(answer).ok_or_else(odd)?
-        else {
+        let [now, seq, more, next_due, taken @ ..] = reply::array(answer).ok_or_else(odd)? else {
             return Err(odd());
         };
-        let now = Timestamp(reply::int(now).ok_or_else(odd)?);
-        let epoch = reply::epoch(epoch).ok_or_else(odd)?;
-        self.hear(partition, now.0, reply::count(seq).ok_or_else(odd)?);
+        let now = reply::int(now).ok_or_else(odd)?;
+        self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
         Ok(Acquired {
-            tasks: taken
-                .chunks_exact(2)
-                .filter_map(|pair| started(&pair[0], &pair[1], epoch, worker, now))
-                .collect(),
+            tasks: taken.chunks_exact(3).filter_map(started).collect(),
             more: reply::bytes(more) == Some(b"1"),
             next_due: reply::int(next_due).map(Timestamp),
         })
@@ -164,34 +159,20 @@ fn share(ready: &[Ready], max: usize) -> Vec<(u16, usize)> {
     shares
 }
 
-/// The task that the script started: the same event on the same record.
-fn started(
-    id: &Value,
-    before: &Value,
-    epoch: u32,
-    worker: WorkerId,
-    now: Timestamp,
-) -> Option<Task> {
-    let id = TaskId::from_bytes(reply::id(id)?);
-    let mut task = match record::decode(id, reply::bytes(before)?) {
-        Ok(task) => task,
-        Err(fault) => {
-            tracing::error!(%id, %fault, "a queued task cannot be read");
-            return None;
-        }
+/// The task that the script started.
+fn started(taken: &[Value]) -> Option<Task> {
+    let [id, record, lease] = taken else {
+        return None;
     };
-    if task.status() == Status::Processing {
-        // Started by a call whose answer was lost.
-        return Some(task);
-    }
-    task.epoch = epoch;
-    match task.apply(Event::Acquired { worker }, now) {
-        Ok(()) => Some(task),
-        Err(illegal) => {
-            tracing::error!(%id, %illegal, "a queued task cannot be started");
-            None
-        }
-    }
+    let id = TaskId::from_bytes(reply::id(id)?);
+    let task = record::decode(id, reply::bytes(record)?).map_err(|fault| fault.to_string());
+    let begun = task.and_then(|mut task| {
+        held::begin(&mut task, reply::bytes(lease).unwrap_or_default())?;
+        Ok(task)
+    });
+    begun
+        .inspect_err(|fault| tracing::error!(%id, fault, "a queued task cannot be started"))
+        .ok()
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

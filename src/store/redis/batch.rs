@@ -72,7 +72,7 @@ impl RedisStore {
         decode(id, &answer)
     }
 
-    /// Redis itself removes what expires; what is left is to forget the names of batches that are gone.
+    /// Removes tasks past their retention, and what is left of batches that Redis has let expire.
     pub(super) async fn forget_expired(&self) -> Result<usize, Error> {
         let calls: Vec<Call> = (0..self.partitions)
             .zip(&self.swept)
@@ -86,12 +86,12 @@ impl RedisStore {
         for (index, answer) in self.router.run_some(&calls).await? {
             let odd = || reply::odd("a sweep");
             let swept = &self.swept[index];
-            let [looked, gone] = reply::array(&answer).ok_or_else(odd)? else {
+            let [looked, gone, tasks] = reply::array(&answer).ok_or_else(odd)? else {
                 return Err(odd());
             };
             let looked = reply::count(looked).ok_or_else(odd)?;
             let gone = reply::count(gone).ok_or_else(odd)?;
-            removed += gone as usize;
+            removed += (gone + reply::count(tasks).ok_or_else(odd)?) as usize;
             if looked < SWEEP_MAX {
                 swept.store(0, Ordering::Relaxed);
             } else {

@@ -4,17 +4,19 @@
 //! Ids stand in keys as their 16 bytes.
 //!
 //! ```text
-//! t:<task>    string  the packed record; expires with the finished task
+//! t:<task>    string  the packed record, as it was when the task was queued last, or as it ended
+//! held        hash    the leases of all processing tasks, see [`super::held`]; what they change is not in the record yet
 //! o:<task>    string  what its running attempt has put out: the fence it is held under, then the text; expires
-//! x:<task>    string  empty: the id of a finished task; outlives its record
 //! q:<n><batch> list   ids of a batch's tasks of priority number n that are ready to start, next one first
 //! r:<n>       list    batches with such a list that are not parked, each once, the one whose turn is next first
 //! d           zset    ids that wait, by due time
-//! timer       zset    ids of all tasks not terminal: lease expiry while processing, deadline while queued
-//! dl          zset    ids of processing tasks whose deadline comes before their lease's end, by deadline
+//! timer       zset    by instant, what may have run out then: `l`, the instant, and the ids of tasks whose leases were given
+//!                     together; or `d`, an id range and its batch, for tasks that share a deadline
+//! old         zset    by instant, what is past its retention then: the instant, and ids of tasks that ended together
+//! ids         zset    every id range that was accepted, with its batch; goes with the batch
 //! b:<batch>   hash    counters, sums, state and money of a batch
 //! bl:<batch>  string  its log, entries of 24 bytes: task id, u32 revision, u8 status, 3 unused
-//! bc:<batch>  string  the id ranges of its submits, 20 bytes each: first id, u32 count
+//! bc:<batch>  string  the id ranges of its submits, 20 bytes each: first id, u32 count; outlives the batch by a sweep
 //! bs          zset    batch ids by create time
 //! pb          set     ids of parked batches
 //! c:<worker>  string  the last acquire of a worker: request, then the ids it was given; expires with their leases
@@ -32,12 +34,13 @@ use crate::model::{BatchId, TaskId};
 const META: &str = "m";
 const TASK: &str = "t:";
 const OUTPUT: &str = "o:";
-const TOMBSTONE: &str = "x:";
+const HELD: &str = "held";
 const READY: &str = "q:";
 const TURNS: &str = "r:";
 const DELAYED: &str = "d";
 const TIMER: &str = "timer";
-const DEADLINES: &str = "dl";
+const OLD: &str = "old";
+const RANGES: &str = "ids";
 const BATCH: &str = "b:";
 const LOG: &str = "bl:";
 const CALLS: &str = "bc:";
@@ -69,8 +72,8 @@ impl Keys {
         self.key(TASK, id.as_bytes())
     }
 
-    pub(super) fn tombstone(self, id: TaskId) -> Vec<u8> {
-        self.key(TOMBSTONE, id.as_bytes())
+    pub(super) fn ranges(self) -> Vec<u8> {
+        self.key(RANGES, &[])
     }
 
     pub(super) fn calls(self, id: BatchId) -> Vec<u8> {
@@ -121,12 +124,13 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("PREFIX", prefix),
         ("TASK", below(TASK)),
         ("OUTPUT", below(OUTPUT)),
-        ("TOMBSTONE", below(TOMBSTONE)),
+        ("HELD", below(HELD)),
         ("READY", below(READY)),
         ("TURNS", below(TURNS)),
         ("DELAYED", below(DELAYED)),
         ("TIMER", below(TIMER)),
-        ("DEADLINES", below(DEADLINES)),
+        ("OLD", below(OLD)),
+        ("RANGES", below(RANGES)),
         ("BATCH", below(BATCH)),
         ("LOG", below(LOG)),
         ("CALLS", below(CALLS)),

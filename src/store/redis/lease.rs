@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use redis::Value;
+
 use super::{
     RedisStore,
     link::{Call, Order},
@@ -73,45 +75,35 @@ impl RedisStore {
         Ok(overdue)
     }
 
-    /// How many tasks, up to `max`, are overdue by the index, and those of them that can be read.
+    /// How many tasks, up to `max`, are overdue by the timers, and those of them that can be read.
     async fn look_overdue(&self, max: usize) -> Result<(usize, Vec<Task>), Error> {
-        let calls: Vec<Call> = self
-            .round()
-            .map(|partition| Call {
-                order: Order::Run(Script::Overdue),
-                partition,
-                args: vec![decimal(max.min(CALL_TASKS))],
-            })
-            .collect();
         let mut ids: Vec<TaskId> = Vec::new();
-        let (mut failed, mut away, mut answered) = (None, Vec::new(), false);
-        for (call, answer) in calls.iter().zip(self.router.run_once(&calls).await) {
-            let answer = match answer {
-                Ok(answer) => answer,
-                Err(error) => {
-                    away.push(call.partition);
-                    failed.get_or_insert(error);
-                    continue;
+        let mut partitions: Vec<u16> = self.round().collect();
+        let (mut failed, mut answered) = (None, false);
+        // Most timers have nothing left to time; a call looks at a bounded number of them.
+        while !partitions.is_empty() && ids.len() < max {
+            let calls: Vec<Call> = partitions
+                .iter()
+                .map(|partition| overdue_call(*partition, max))
+                .collect();
+            partitions.clear();
+            for (call, answer) in calls.iter().zip(self.router.run_once(&calls).await) {
+                match answer {
+                    Ok(answer) => {
+                        answered = true;
+                        let more = self.note_overdue(call.partition, &answer, &mut ids)?;
+                        partitions.extend(more.then_some(call.partition));
+                    }
+                    Err(error) => {
+                        self.absences.is_away(call.partition);
+                        failed.get_or_insert(error);
+                    }
                 }
-            };
-            answered = true;
-            let odd = || reply::odd("overdue tasks");
-            let [now, part @ ..] = reply::array(&answer).ok_or_else(odd)? else {
-                return Err(odd());
-            };
-            self.router
-                .common
-                .clock
-                .hear(reply::int(now).ok_or_else(odd)?);
-            if self.absences.is_settled(call.partition, Instant::now()) {
-                ids.extend(part.iter().filter_map(reply::id).map(TaskId::from_bytes));
             }
         }
-        match failed {
+        if let Some(error) = failed.filter(|_| !answered) {
             // Whoever asked knows that the store was away.
-            Some(error) if !answered => return Err(error),
-            // In a cluster the rest goes on while a part of it is away.
-            _ => away.into_iter().for_each(|it| self.absences.is_away(it)),
+            return Err(error);
         }
         ids.truncate(max);
         let found = self.lookup_all(&ids).await?.into_iter();
@@ -122,11 +114,40 @@ impl RedisStore {
         Ok((ids.len(), overdue.collect()))
     }
 
+    /// Takes note of what a partition named. Answers whether there may be more.
+    fn note_overdue(
+        &self,
+        partition: u16,
+        answer: &Value,
+        ids: &mut Vec<TaskId>,
+    ) -> Result<bool, Error> {
+        let odd = || reply::odd("overdue tasks");
+        let [now, more, named @ ..] = reply::array(answer).ok_or_else(odd)? else {
+            return Err(odd());
+        };
+        let now = reply::int(now).ok_or_else(odd)?;
+        self.router.common.clock.hear(now);
+        if !self.absences.is_settled(partition, Instant::now()) {
+            return Ok(false);
+        }
+        ids.extend(named.iter().filter_map(reply::id).map(TaskId::from_bytes));
+        // Those that were named stay until they are moved.
+        Ok(named.is_empty() && reply::bytes(more) == Some(b"1"))
+    }
+
     /// All partitions, each time from another one on, so that none is served first for ever.
     pub(super) fn round(&self) -> impl Iterator<Item = u16> + use<> {
         let count = self.partitions;
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         (0..count).map(move |step| (first + step) % count)
+    }
+}
+
+fn overdue_call(partition: u16, max: usize) -> Call {
+    Call {
+        order: Order::Run(Script::Overdue),
+        partition,
+        args: vec![decimal(max.min(CALL_TASKS))],
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! message  u32 epoch | u64 seq | sections
 //! section  u8 kind | u32 count | entries
-//!   moved    16 task | 16 batch | u32 revision | u8 status
+//!   moved    16 batch, and then entries as those of its log
 //!   noted    16 task | u8 progress
 //!   amended  16 batch
 //! log      16 task | u32 revision | u8 status | 3 unused
@@ -27,9 +27,8 @@ pub(super) const LOG_ENTRY_LEN: usize = 24;
 
 const HEADER_LEN: usize = 12;
 const SECTION_LEN: usize = 5;
-const MOVED_LEN: usize = 37;
+const BATCH_LEN: usize = 16;
 const NOTED_LEN: usize = 17;
-const AMENDED_LEN: usize = 16;
 
 /// A message as it was heard.
 #[derive(Debug)]
@@ -51,15 +50,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     while !rest.is_empty() {
         let (section, tail) = rest.split_at_checked(SECTION_LEN)?;
         let count = u32::from_be_bytes(section[1..].try_into().ok()?) as usize;
-        let length = match section[0] {
-            MOVED => MOVED_LEN,
-            NOTED => NOTED_LEN,
-            AMENDED => AMENDED_LEN,
+        rest = match section[0] {
+            MOVED => add_moved(tail, count, &mut changes)?,
+            NOTED => add_notes(tail, count, &mut changes)?,
+            AMENDED => add_amended(tail, count, &mut changes)?,
             _ => return None,
         };
-        let (entries, tail) = tail.split_at_checked(count.checked_mul(length)?)?;
-        add_section(section[0], entries.chunks_exact(length), &mut changes)?;
-        rest = tail;
     }
     Some(Message {
         epoch,
@@ -68,36 +64,46 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     })
 }
 
-fn add_section<'a>(
-    kind: u8,
-    entries: impl Iterator<Item = &'a [u8]>,
-    changes: &mut Vec<Change>,
-) -> Option<()> {
-    match kind {
-        MOVED => {
-            let moved: Option<Arc<[Moved]>> = entries.map(decode_moved).collect();
-            changes.push(Change::Moved(moved?));
-        }
-        NOTED => {
-            let notes: Option<Arc<[Note]>> = entries.map(decode_note).collect();
-            changes.push(Change::Noted(notes?));
-        }
-        _ => {
-            for entry in entries {
-                let id = BatchId::from_bytes(entry.try_into().ok()?);
-                changes.push(Change::Amended(id));
-            }
-        }
-    }
-    Some(())
+/// Reads a section of moved tasks. Answers what follows it.
+fn add_moved<'a>(bytes: &'a [u8], count: usize, changes: &mut Vec<Change>) -> Option<&'a [u8]> {
+    let (batch, rest) = bytes.split_first_chunk()?;
+    let (entries, rest) = split(rest, count, LOG_ENTRY_LEN)?;
+    let batch = BatchId::from_bytes(*batch);
+    let moved: Option<Arc<[Moved]>> = entries
+        .chunks_exact(LOG_ENTRY_LEN)
+        .map(|entry| decode_log_entry(batch, entry))
+        .collect();
+    changes.push(Change::Moved(moved?));
+    Some(rest)
 }
 
-fn decode_moved(entry: &[u8]) -> Option<Moved> {
+fn add_notes<'a>(bytes: &'a [u8], count: usize, changes: &mut Vec<Change>) -> Option<&'a [u8]> {
+    let (entries, rest) = split(bytes, count, NOTED_LEN)?;
+    let notes: Option<Arc<[Note]>> = entries.chunks_exact(NOTED_LEN).map(decode_note).collect();
+    changes.push(Change::Noted(notes?));
+    Some(rest)
+}
+
+fn add_amended<'a>(bytes: &'a [u8], count: usize, changes: &mut Vec<Change>) -> Option<&'a [u8]> {
+    let (entries, rest) = split(bytes, count, BATCH_LEN)?;
+    for entry in entries.chunks_exact(BATCH_LEN) {
+        let id = BatchId::from_bytes(entry.try_into().ok()?);
+        changes.push(Change::Amended(id));
+    }
+    Some(rest)
+}
+
+/// So many entries of this length, and what follows them.
+fn split(bytes: &[u8], count: usize, length: usize) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(count.checked_mul(length)?)
+}
+
+fn decode_log_entry(batch: BatchId, entry: &[u8]) -> Option<Moved> {
     Some(Moved {
         task: TaskId::from_bytes(entry[..16].try_into().ok()?),
-        batch: BatchId::from_bytes(entry[16..32].try_into().ok()?),
-        revision: u64::from(u32::from_be_bytes(entry[32..36].try_into().ok()?)),
-        status: Status::from_code(entry[36])?,
+        batch,
+        revision: u64::from(u32::from_be_bytes(entry[16..20].try_into().ok()?)),
+        status: Status::from_code(entry[20])?,
     })
 }
 
@@ -108,30 +114,14 @@ fn decode_note(entry: &[u8]) -> Option<Note> {
     })
 }
 
-/// The revision and status of a task as log and messages have them.
-pub(super) fn tail(revision: u64, status: Status) -> [u8; 5] {
-    let mut bytes = [0; 5];
-    // The history is capped far below this.
-    let revision = u32::try_from(revision).unwrap_or(u32::MAX);
-    bytes[..4].copy_from_slice(&revision.to_be_bytes());
-    bytes[4] = status as u8;
-    bytes
-}
-
-/// An entry of a [`MOVED`] section.
-pub(super) fn encode_moved(moved: &Moved) -> [u8; MOVED_LEN] {
-    let mut bytes = [0; MOVED_LEN];
-    bytes[..16].copy_from_slice(moved.task.as_bytes());
-    bytes[16..32].copy_from_slice(moved.batch.as_bytes());
-    bytes[32..].copy_from_slice(&tail(moved.revision, moved.status));
-    bytes
-}
-
 /// An entry of the log of the task's batch.
 pub(super) fn encode_log_entry(moved: &Moved) -> [u8; LOG_ENTRY_LEN] {
     let mut bytes = [0; LOG_ENTRY_LEN];
+    // The history is capped far below this.
+    let revision = u32::try_from(moved.revision).unwrap_or(u32::MAX);
     bytes[..16].copy_from_slice(moved.task.as_bytes());
-    bytes[16..21].copy_from_slice(&tail(moved.revision, moved.status));
+    bytes[16..20].copy_from_slice(&revision.to_be_bytes());
+    bytes[20] = moved.status as u8;
     bytes
 }
 
@@ -140,15 +130,10 @@ pub(super) fn decode_log(batch: BatchId, bytes: &[u8]) -> Option<Vec<Moved>> {
     if !bytes.len().is_multiple_of(LOG_ENTRY_LEN) {
         return None;
     }
-    let entries = bytes.chunks_exact(LOG_ENTRY_LEN).map(|entry| {
-        Some(Moved {
-            task: TaskId::from_bytes(entry[..16].try_into().ok()?),
-            batch,
-            revision: u64::from(u32::from_be_bytes(entry[16..20].try_into().ok()?)),
-            status: Status::from_code(entry[20])?,
-        })
-    });
-    entries.collect()
+    bytes
+        .chunks_exact(LOG_ENTRY_LEN)
+        .map(|entry| decode_log_entry(batch, entry))
+        .collect()
 }
 
 #[cfg(test)]
@@ -174,10 +159,13 @@ mod tests {
 
     fn message() -> Vec<u8> {
         let mut bytes = [&1_u32.to_be_bytes()[..], &77_u64.to_be_bytes()[..]].concat();
-        bytes.extend(section(
+        let moved_tasks = section(
             MOVED,
-            &[&encode_moved(&moved(0)), &encode_moved(&moved(1))],
-        ));
+            &[&encode_log_entry(&moved(0)), &encode_log_entry(&moved(1))],
+        );
+        bytes.extend(&moved_tasks[..SECTION_LEN]);
+        bytes.extend(moved(0).batch.as_bytes());
+        bytes.extend(&moved_tasks[SECTION_LEN..]);
         let note = [&moved(2).task.as_bytes()[..], &[42]].concat();
         bytes.extend(section(NOTED, &[&note]));
         bytes.extend(section(AMENDED, &[moved(0).batch.as_bytes()]));
@@ -210,7 +198,7 @@ mod tests {
     #[test]
     fn a_cut_or_strange_message_is_none_and_never_a_panic() {
         let whole = message();
-        let ends = [12, 12 + 5 + 74, 12 + 5 + 74 + 5 + 17, whole.len()];
+        let ends = [12, 12 + 5 + 64, 12 + 5 + 64 + 5 + 17, whole.len()];
         for length in 0..whole.len() {
             let legal = ends.contains(&length);
             assert_eq!(decode(&whole[..length]).is_some(), legal, "{length}");

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap};
 use redis::Value;
 
 use super::{
-    RedisStore,
+    RedisStore, held,
     keys::Keys,
     lease::decimal,
     link::{Call, Order},
@@ -38,9 +38,12 @@ impl RedisStore {
             let read = self.read_some(ids, &groups).await?;
             for ((_, indexes), (epoch, records)) in groups.iter_mut().zip(read) {
                 // A reply never is empty, so this comes to an end.
-                for (index, record) in indexes.drain(..records.len()).zip(records) {
-                    match reply::bytes(&record) {
-                        Some(bytes) => lookups[index] = found(ids[index], bytes, epoch),
+                let read = records.chunks_exact(2);
+                for (index, read) in indexes.drain(..read.len()).zip(read) {
+                    match reply::bytes(&read[0]) {
+                        Some(record) => {
+                            lookups[index] = self.found(ids[index], record, &read[1], epoch);
+                        }
                         None => missing.push(index),
                     }
                 }
@@ -51,8 +54,8 @@ impl RedisStore {
         Ok(lookups)
     }
 
-    /// The epoch, and the records of each group's first tasks, as many as fit into a reply: one reply must not keep the connection
-    /// from everybody else.
+    /// The epoch, and records and leases of each group's first tasks, as many as fit into a reply: one reply must not keep
+    /// the connection from everybody else.
     async fn read_some(
         &self,
         ids: &[TaskId],
@@ -74,7 +77,7 @@ impl RedisStore {
             let Value::Array(mut records) = answer else {
                 return None;
             };
-            let known = (2..=indexes.len() + 1).contains(&records.len());
+            let known = (3..=2 * indexes.len() + 1).contains(&records.len());
             let epoch = known.then(|| records.remove(0))?;
             Some((reply::epoch(&epoch)?, records))
         });
@@ -91,16 +94,48 @@ impl RedisStore {
         let calls: Vec<Call> = missing
             .iter()
             .map(|index| {
-                let (id, partition) = (ids[*index], ids[*index].partition());
-                command("EXISTS", partition, vec![Keys::of(partition).tombstone(id)])
+                let id = ids[*index];
+                // The last range that begins no later: no count begins with 255.
+                let to = [&b"["[..], id.as_bytes(), &[255]].concat();
+                let words = [
+                    b"-".to_vec(),
+                    b"LIMIT".to_vec(),
+                    b"0".to_vec(),
+                    b"1".to_vec(),
+                ];
+                let mut args = vec![Keys::of(id.partition()).ranges(), to];
+                args.extend(words);
+                command("ZREVRANGEBYLEX", id.partition(), args)
             })
             .collect();
         for (index, answer) in missing.iter().zip(self.ask(&calls).await?) {
-            if reply::int(&answer) == Some(1) {
+            let last = reply::array(&answer).and_then(|found| reply::bytes(found.first()?));
+            let range = last.and_then(|last| reply::decode_range(last.get(..reply::RANGE_LEN)?));
+            if range.is_some_and(|range| range.contains(ids[*index])) {
                 lookups[*index] = Lookup::Expired;
             }
         }
         Ok(())
+    }
+
+    fn found(&self, id: TaskId, bytes: &[u8], lease: &Value, epoch: u32) -> Lookup {
+        let task = record::decode(id, bytes).map_err(|fault| fault.to_string());
+        let task = task.and_then(|mut task| {
+            if let Some(lease) = reply::bytes(lease) {
+                held::begin(&mut task, lease)?;
+            }
+            Ok(task)
+        });
+        let now = self.router.common.clock.now();
+        match task {
+            // A sweep removes it soon.
+            Ok(task) if task.expire_time().is_some_and(|expiry| expiry <= now) => Lookup::Expired,
+            Ok(mut task) => {
+                task.epoch = task.epoch.max(epoch);
+                Lookup::Found(Box::new(task))
+            }
+            Err(fault) => Lookup::Fault(fault),
+        }
     }
 
     pub(super) async fn list_ids(
@@ -238,16 +273,6 @@ fn command(name: &'static str, partition: u16, args: Vec<Vec<u8>>) -> Call {
         order: Order::Command(name),
         partition,
         args,
-    }
-}
-
-fn found(id: TaskId, bytes: &[u8], epoch: u32) -> Lookup {
-    match record::decode(id, bytes) {
-        Ok(mut task) => {
-            task.epoch = task.epoch.max(epoch);
-            Lookup::Found(Box::new(task))
-        }
-        Err(fault) => Lookup::Fault(fault.to_string()),
     }
 }
 

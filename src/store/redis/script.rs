@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use redis::Script as Source;
 
-use super::{commit, keys, message};
+use super::{held, keys, message, pack, reply};
 use crate::{
-    model::{Cause, Priority, Status, funds},
+    model::{Priority, Status, funds},
     store::{
         AGING_INTERVAL, IDEMPOTENCY_WINDOW, LAST_TURN, OUTPUT_MAX, OUTPUT_PAGE,
         TOMBSTONE_RETENTION, record,
@@ -27,6 +27,16 @@ const LOOK_MAX: usize = 2_000;
 const REPLY_MAX: usize = 4 << 20;
 /// Records read at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
 const READ_STEP: usize = 8;
+/// The same while records are small: commands cost more than what they read.
+const READ_STEP_MOST: usize = 64;
+/// Bytes of a small record.
+const SMALL: usize = 4 << 10;
+/// Timers that one call looks at.
+const TIMERS_MAX: usize = 512;
+/// Tasks under those after which it looks at no more: some ms of the server's time.
+const OVERDUE_LOOK_MAX: usize = 10_000;
+/// Groups of tasks past their retention that one call removes: a few ms of the server's time.
+const OLD_MAX: usize = 8;
 /// Output outlives the longest attempt by this much at most, where nobody removed it.
 const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
 /// Fields of a batch in the order in which scripts return them.
@@ -164,7 +174,7 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants
 }
 
-fn limits() -> [(&'static str, u64); 14] {
+fn limits() -> [(&'static str, u64); 19] {
     [
         ("CHUNK", CHUNK as u64),
         ("PROMOTE_MAX", PROMOTE_MAX as u64),
@@ -172,6 +182,11 @@ fn limits() -> [(&'static str, u64); 14] {
         ("LOOK_MAX", LOOK_MAX as u64),
         ("REPLY_MAX", REPLY_MAX as u64),
         ("READ_STEP", READ_STEP as u64),
+        ("READ_STEP_MOST", READ_STEP_MOST as u64),
+        ("SMALL", SMALL as u64),
+        ("TIMERS_MAX", TIMERS_MAX as u64),
+        ("OVERDUE_LOOK_MAX", OVERDUE_LOOK_MAX as u64),
+        ("OLD_MAX", OLD_MAX as u64),
         ("AGING", AGING_INTERVAL),
         ("LAST_TURN", LAST_TURN),
         ("TOMBSTONE_MS", TOMBSTONE_RETENTION.as_millis() as u64),
@@ -188,12 +203,18 @@ fn numbers() -> Vec<(&'static str, u64)> {
     vec![
         ("QUEUED", Status::Queued as u64),
         ("PROCESSING", Status::Processing as u64),
-        ("ACQUIRED", Cause::Acquired as u64),
         ("HIGH", Priority::High as u64),
         ("NORMAL", Priority::Normal as u64),
         ("LOW", Priority::Low as u64),
         ("ID_LEN", 16),
+        ("RANGE_LEN", reply::RANGE_LEN as u64),
         ("HEAD_LEN", record::HEAD_LEN as u64),
+        ("HEAD_END", record::HEAD_LEN as u64 - 1),
+        ("LEASE_LEN", held::LEASE_LEN as u64),
+        ("LEASE_WORKER_AT", held::WORKER_AT as u64),
+        ("LEASE_EXPIRY_AT", held::EXPIRY_AT as u64),
+        ("LEASE_PROGRESS_AT", held::PROGRESS_AT as u64),
+        ("LEASE_SENT_AT", held::SENT_AT as u64),
         ("FENCE_LEN", record::FENCE_LEN as u64),
         ("FENCE_END", record::FENCE_LEN as u64 - 1),
         ("TRANSITION_LEN", record::TRANSITION_LEN as u64),
@@ -203,27 +224,17 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ),
         // Places in the head, as `record::Head` has them.
         ("STATUS_AT", 12),
-        ("PROGRESS_AT", 13),
-        ("SENT_AT", 20),
-        ("ASIDE_AT", 21),
         ("COST_AT", 56),
         ("PRIORITY_AT", 15),
-        ("DUE_AT", 24),
         ("DEADLINE_AT", 32),
         ("BATCH_AT", 40),
         ("LOG_ENTRY_LEN", message::LOG_ENTRY_LEN as u64),
         ("MOVED", u64::from(message::MOVED)),
         ("NOTED", u64::from(message::NOTED)),
         ("AMENDED", u64::from(message::AMENDED)),
-        ("PLACE_DONE", commit::Place::Done as u64),
-        ("PLACE_HEAD", commit::Place::Head as u64),
-        (
-            "GUARD_LEASE_EXPIRED",
-            u64::from(commit::GUARD_LEASE_EXPIRED),
-        ),
-        ("STREAMED", u64::from(commit::STREAMED)),
-        // Where the second part of a packed move begins, counted from 1.
-        ("MOVE_AT", commit::FIRST_PART_LEN as u64 + 1),
+        ("PLACE_HEAD", pack::Place::Head as u64),
+        ("GUARD_LEASE_EXPIRED", u64::from(pack::GUARD_LEASE_EXPIRED)),
+        ("STREAMED", u64::from(pack::STREAMED)),
     ]
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Priority, Spec, Status, Task, TaskId},
+    model::{BatchId, IdRange, Priority, Spec, Status, Task, TaskId},
     store::{
         Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Moved,
         Submission, record,
@@ -127,13 +127,17 @@ impl RedisStore {
             submission.ids.first.as_bytes().to_vec(),
         ];
         let (more, share) = (load(submission), self.capacity.share(self.partitions));
-        args.extend([parts.log, parts.moved]);
+        args.push(parts.log);
         args.extend([more.tasks, more.bytes, share.tasks, share.bytes].map(decimal));
         args.push(submission.budget.map(decimal).unwrap_or_default());
         let [high, normal, low] = parts.ready;
+        let timers = parts.timers.into_iter();
+        let timers = timers.flat_map(|(deadline, range)| {
+            [decimal(deadline.0), reply::encode_range(range).to_vec()]
+        });
         for section in [
             parts.records,
-            parts.timers,
+            timers.collect(),
             high,
             normal,
             low,
@@ -154,8 +158,7 @@ impl RedisStore {
             let task = Task::new(id, batch_id, Arc::clone(spec), epoch);
             parts.records.push(keys.task(id));
             parts.records.push(record::encode(&task));
-            parts.timers.push(decimal(spec.deadline.0));
-            parts.timers.push(id.as_bytes().to_vec());
+            parts.time(id, spec.deadline);
             parts.place(id, spec, spec.not_before.is_some_and(|time| time > now));
             parts.announce(id, batch_id);
         }
@@ -227,12 +230,12 @@ impl RedisStore {
 #[derive(Default)]
 struct Parts {
     records: Vec<Vec<u8>>,
-    timers: Vec<Vec<u8>>,
+    /// Runs of tasks with the same deadline.
+    timers: Vec<(Timestamp, IdRange)>,
     /// Most urgent first.
     ready: [Vec<Vec<u8>>; 3],
     waiting: Vec<Vec<u8>>,
     log: Vec<u8>,
-    moved: Vec<u8>,
 }
 
 impl Parts {
@@ -253,6 +256,19 @@ impl Parts {
         .push(id);
     }
 
+    fn time(&mut self, id: TaskId, deadline: Timestamp) {
+        match self.timers.last_mut() {
+            Some((of, range)) if *of == deadline => range.count += 1,
+            _ => self.timers.push((
+                deadline,
+                IdRange {
+                    first: id,
+                    count: 1,
+                },
+            )),
+        }
+    }
+
     fn announce(&mut self, task: TaskId, batch: BatchId) {
         let moved = Moved {
             task,
@@ -261,7 +277,6 @@ impl Parts {
             status: Status::Queued,
         };
         self.log.extend(message::encode_log_entry(&moved));
-        self.moved.extend(message::encode_moved(&moved));
     }
 }
 

@@ -50,8 +50,14 @@ async fn what_the_script_writes_on_acquire_is_what_the_model_says() {
     assert_eq!(tasks.len(), 4);
     assert_eq!(tasks[3].attempt(), 2);
     for task in &tasks {
-        assert_eq!(task.status(), Status::Processing);
-        assert_eq!(stored(&server, task).await, record::encode(task));
+        let last = *task.last();
+        let mut before = record::decode(task.id, &stored(&server, task).await).unwrap();
+        assert_eq!(before.status(), Status::Queued);
+        let worker = last.worker.unwrap();
+        before.apply(Event::Acquired { worker }, last.at).unwrap();
+        assert_eq!(before, *task);
+        let read = store.tasks(&[task.id]).await.unwrap().remove(0);
+        assert_eq!(read, Lookup::Found(Box::new(before)));
     }
 }
 
@@ -219,7 +225,7 @@ async fn a_key_finds_its_first_call_from_any_partition() {
 }
 
 #[tokio::test]
-async fn a_finished_task_leaves_by_itself_and_its_id_is_remembered() {
+async fn a_finished_task_leaves_in_time_and_its_id_is_remembered_with_its_batch() {
     let server = RedisServer::start(&[]).await;
     let store = connect(&server, 1).await;
     let mut short = submission(0, 1);
@@ -239,6 +245,22 @@ async fn a_finished_task_leaves_by_itself_and_its_id_is_remembered() {
         (lookup == Lookup::Expired).then_some(())
     })
     .await;
+    // Those that end together go together, within a second of the last.
+    let one = "one task is removed";
+    crate::support::eventually(one, Duration::from_secs(10), async || {
+        (store.sweep().await.unwrap() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(keys(&server, "*:t:*").await.len(), 0);
+    assert_eq!(store.tasks(&[id]).await.unwrap(), [Lookup::Expired]);
+    // As when the batch's time is over as well.
+    let mut connection = server.connect().await.unwrap();
+    let batch = keys(&server, "*:b:*").await;
+    let mut delete = ::redis::cmd("DEL");
+    delete.arg(batch).exec_async(&mut connection).await.unwrap();
+    assert_eq!(store.sweep().await.unwrap(), 1);
+    assert_eq!(store.tasks(&[id]).await.unwrap(), [Lookup::Missing]);
+    assert_eq!(keys(&server, "*:bc:*").await.len(), 0);
 }
 
 #[tokio::test]

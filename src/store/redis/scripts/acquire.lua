@@ -3,22 +3,24 @@
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
 --          5 why a batch is parked whose budget is used up
--- Returns  now, number of the announcement or 0, '1' when more could be started at once, when the next delayed task is due or '', the epoch,
---          then id and record of every task started: as it was before, or, in a repeated call, as it is
+-- Returns  now, number of the announcement or 0, '1' when more could be started at once, when the next delayed task is due or '',
+--          then id, record and lease of every task started
 
 local worker, max, lease, request = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = clock()
 
 -- The answer to an earlier call was lost: the same tasks again, as far as this worker still holds them.
 local function again(ids)
-  local reply = { now, 0, '1', '', tonumber(redis.call('HGET', META, 'epoch') or 0) }
-  for at = 1, #ids, ID_LEN do
-    local id = string.sub(ids, at, at + ID_LEN - 1)
-    local record = redis.call('GET', TASK .. id)
-    local holder = record and string.sub(record, #record - TRANSITION_LEN + 9, #record - TRANSITION_LEN + 16)
-    if holder == worker and string.byte(record, STATUS_AT + 1) == PROCESSING then
-      reply[#reply + 1] = id
-      reply[#reply + 1] = record
+  local reply = { now, 0, '1', '' }
+  if #ids == 0 then return reply end
+  for i, lease in ipairs(redis.call('HMGET', HELD, unpack(ids))) do
+    if lease and string.sub(lease, LEASE_WORKER_AT + 1, LEASE_WORKER_AT + #worker) == worker then
+      local record = redis.call('GET', TASK .. ids[i])
+      if record then
+        reply[#reply + 1] = ids[i]
+        reply[#reply + 1] = record
+        reply[#reply + 1] = lease
+      end
     end
   end
   return reply
@@ -26,7 +28,7 @@ end
 
 local claim = redis.call('GET', CLAIM .. worker)
 if claim and string.sub(claim, 1, #request) == request then
-  return again(string.sub(claim, #request + 1))
+  return again(ids_in(claim, #request + 1))
 end
 
 -- Tasks that have become due go to the head of their batch's list first, in the order in which they did.
@@ -58,11 +60,11 @@ local priorities, lengths = { HIGH, NORMAL, LOW }, {}
 for i, priority in ipairs(priorities) do lengths[i] = redis.call('LLEN', TURNS .. priority) end
 local state = redis.call('HMGET', META, 'picks', 'epoch')
 local picks, epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
-local reply, timers, moved, claimed = { now, 0, '', '', epoch }, {}, {}, {}
+local reply, leases, claimed = { now, 0, '', '' }, {}, {}
 local batches, seen = {}, {}
 local started, looked, bytes = 0, 0, 0
--- Written once: a script's numbers cost it time to write.
-local expiry = string.format('%.0f', now + lease)
+-- What heads of records come to. Those of tasks that were submitted together are mostly the same.
+local forms = {}
 
 -- The priority to take from next, and how many.
 local function choose()
@@ -116,29 +118,38 @@ local function reserve(id, cost)
   return true
 end
 
+-- What starting a task with this head comes to: its lease, what its log and the reply say, what it may cost. False where it
+-- has moved on, or is past its deadline.
+local function form_of(head)
+  local revision, status, progress, _, _, attempt, _, deadline, cost =
+    struct.unpack('>I8BBBBI4xxxxi8i8xxxxxxxxxxxxxxxxI4', head)
+  if status ~= QUEUED or deadline <= now then return false end
+  return {
+    cost = cost * 1000,
+    lease = struct.pack('>I4I8I4i8c8i8BBB', epoch, revision + 1, attempt + 1, now, worker, now + lease, progress, 0, 0),
+    tail = struct.pack('>I4BBBB', revision + 1, PROCESSING, 0, 0, 0),
+  }
+end
+
 -- Starts one task, unless it is gone, has moved on, or is past its deadline. False when its batch cannot pay for it.
-local function start(turn, id, key, record)
+local function start(turn, id, record)
   if not record or #record < RECORD_MIN then return true end
-  local revision, status, progress, format, priority, attempt, _, deadline, cost =
-    struct.unpack('>I8BBBBI4xxxxi8i8xxxxxxxxxxxxxxxxI4', record, 5)
-  if status ~= QUEUED or deadline <= now then return true end
-  if cost > 0 and not reserve(turn.id, cost * 1000) then
+  local head = string.sub(record, 5, COST_AT + 4)
+  local form = forms[head]
+  if form == nil then
+    form = form_of(head)
+    forms[head] = form
+  end
+  if not form then return true end
+  if form.cost > 0 and not reserve(turn.id, form.cost) then
     turn.short = true
     return false
   end
-  revision, attempt = revision + 1, attempt + 1
-  local at = math.max(now, (struct.unpack('>i8', record, #record - TRANSITION_LEN + 1)))
-  redis.call('SETRANGE', key, '0',
-    struct.pack('>I4I8BBBBI4I4', epoch, revision, PROCESSING, progress, format, priority, attempt, 0))
-  redis.call('APPEND', key,
-    struct.pack('>i8c8BBI2I4', at, worker, PROCESSING, ACQUIRED, 0, attempt))
-  if deadline < now + lease then redis.call('ZADD', DEADLINES, deadline, id) end
-  local tail = struct.pack('>I4B', revision, PROCESSING)
-  turn.log[#turn.log + 1] = id .. tail .. '\0\0\0'
+  turn.log[#turn.log + 1] = id .. form.tail
   started, picks, bytes = started + 1, picks + 1, bytes + #record
-  timers[2 * started - 1], timers[2 * started] = expiry, id
+  leases[2 * started - 1], leases[2 * started] = id, form.lease
   local place = 3 * turn.started
-  turn[place + 1], turn[place + 2], turn[place + 3] = id, record, id .. turn.id .. tail
+  turn[place + 1], turn[place + 2], turn[place + 3] = id, record, form.lease
   turn.started = turn.started + 1
   return true
 end
@@ -152,10 +163,10 @@ local function pop(turn, count)
 end
 
 -- Starts those of `ids` from `first` to `last` that the turn has a share, and its batch the money, for; the others go back.
-local function run(turn, ids, keys, records, first, last)
+local function run(turn, ids, records, first, last)
   last = last or #ids
   for at = first or 1, last do
-    if turn.started == turn.share or started == max or not start(turn, ids[at], keys[at], records[at]) then
+    if turn.started == turn.share or started == max or not start(turn, ids[at], records[at]) then
       for back = last, at, -1 do redis.call('LPUSH', turn.list, ids[back]) end
       turn.drained = false
       return
@@ -163,11 +174,11 @@ local function run(turn, ids, keys, records, first, last)
   end
 end
 
--- The records of tasks, with their keys.
+-- The records of tasks.
 local function read(ids)
   local keys = {}
   for i, id in ipairs(ids) do keys[i] = TASK .. id end
-  return keys, #keys > 0 and redis.call('MGET', unpack(keys)) or {}
+  return #keys > 0 and redis.call('MGET', unpack(keys)) or {}
 end
 
 -- How many rounds of one task a turn these batches have before them for certain; nil when that saves nothing.
@@ -218,11 +229,9 @@ local function tell(turns, rounds)
   for round = 1, rounds or 1 do
     for _, turn in ipairs(turns) do
       for at = round, rounds and math.min(round, turn.started) or turn.started do
-        local id = turn[3 * at - 2]
-        reply[#reply + 1] = id
-        reply[#reply + 1] = turn[3 * at - 1]
+        local id, length = turn[3 * at - 2], #reply
+        reply[length + 1], reply[length + 2], reply[length + 3] = id, turn[3 * at - 1], turn[3 * at]
         claimed[#claimed + 1] = id
-        moved[#moved + 1] = turn[3 * at]
       end
     end
   end
@@ -261,9 +270,9 @@ local function take_turns(i, want)
   local ids = redis.call('LRANGE', TURNS .. priorities[i], 0, math.min(lengths[i], want) - 1)
   local rounds = lengths[i] <= want and whole_rounds(ids, want) or nil
   local turns, popped = next_turns(i, ids, want, rounds)
-  local keys, records = read(popped)
+  local records = read(popped)
   for _, turn in ipairs(turns) do
-    run(turn, popped, keys, records, turn.first, turn.last)
+    run(turn, popped, records, turn.first, turn.last)
     while turn.started < turn.share and not (turn.drained or turn.short) and started < max and looked < max + LOOK_MAX do
       local others = pop(turn, POP_MAX)
       run(turn, others, read(others))
@@ -296,27 +305,29 @@ local function note_funds(id, batch)
   end
 end
 
+local sections = {}
 for _, id in ipairs(seen) do
   local log = batches[id].log
   note_funds(id, batches[id])
   if #log > 0 then
+    local entries = table.concat(log)
     redis.call('HINCRBY', BATCH .. id, 'q', -#log)
     redis.call('HINCRBY', BATCH .. id, 'p', #log)
-    redis.call('APPEND', LOG .. id, table.concat(log))
+    redis.call('APPEND', LOG .. id, entries)
+    sections[#sections + 1] = section(MOVED, #log, id .. entries)
   end
 end
 if started > 0 then
-  spread('ZADD', TIMER, timers)
-  redis.call('SET', CLAIM .. worker, request .. table.concat(claimed), 'PX', 2 * lease)
+  local ids = table.concat(claimed)
+  spread('HSET', HELD, leases)
+  time_leases(now + lease, ids)
+  redis.call('SET', CLAIM .. worker, request .. ids, 'PX', 2 * lease)
   redis.call('HSET', META, 'picks', picks)
   redis.call('HINCRBY', META, 'q', -started)
   redis.call('HINCRBY', META, 'p', started)
 end
-if started + #amended > 0 then
-  local sections = started > 0 and section(MOVED, started, table.concat(moved)) or ''
-  if #amended > 0 then sections = sections .. section(AMENDED, #amended, table.concat(amended)) end
-  reply[2] = announce(sections)
-end
+if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
+if #sections > 0 then reply[2] = announce(table.concat(sections)) end
 
 for i = 1, 3 do
   if lengths[i] > 0 then reply[3] = '1' end

@@ -1,14 +1,79 @@
--- Writes tasks that were moved by one transition, each only if the stored one is still at the fence.
+-- Writes tasks that were moved by one transition: all of them, or none if one is not at its fence any more. Whoever asked
+-- leaves that one out then; one call need not look at what others of it come to.
 --
 -- KEYS[1]  the partition's meta key
--- ARGV     for each task: id, move (packed as in commit.rs), record, why its batch is parked or ''
--- Returns  now, number of the announcement or 0, a string with '1' for each task written (or written before) and '0' for each that had moved on
+-- ARGV     1 how many tasks   2 what they add to those queued and 3 to those processing   4 bytes of input of those that ended
+--          then for each task: id, fence with what else must hold (see pack.rs), record
+--          then sections, each after its length: what each batch comes to (id, log entries, last end, last expiry, how many
+--          sums, name and difference of each); place, priority, due and batch of each task that goes on, after its id;
+--          instant and entry of those that are to be removed then; batches to park, and why; bills (number of the task,
+--          batch, what was held ready, 1 where the cost is known, cost)
+-- Returns  now, number of the announcement or 0, for each task '1' when it was or could be written, '2' when it had been
+--          written so before, '0' when it has moved on
 
-local now = clock()
-local verdicts, moved = {}, {}
-local batches, seen, amended = {}, {}, {}
-local done, undelayed, unleased, timers = {}, {}, {}, {}
-local lists, named, queued, processing, freed = {}, {}, 0, 0, 0
+local count, now = tonumber(ARGV[1]), clock()
+local ids, verdicts, writes = {}, {}, true
+for i = 1, count do ids[i] = ARGV[3 * i + 2] end
+local leases = redis.call('HMGET', HELD, unpack(ids))
+local cancelled, outputs = {}, {}
+
+-- Of a task that nobody holds: whether it is queued under this fence, or the same commit came before and its reply was lost.
+local function verdict_unheld(i, fence, guard)
+  local id, record = ids[i], ARGV[3 * i + 4]
+  local head = redis.call('GETRANGE', TASK .. id, '0', HEAD_END)
+  if guard == 0 and #head == HEAD_LEN and string.byte(head, STATUS_AT + 1) == QUEUED and fits(fence, head) then
+    cancelled[#cancelled + 1] = id
+    return '1'
+  end
+  local is_same = string.sub(head, 1, FENCE_LEN) == string.sub(record, 1, FENCE_LEN) and redis.call('GET', TASK .. id) == record
+  return is_same and '2' or '0'
+end
+
+local function verdict(i, lease)
+  local check = ARGV[3 * i + 3]
+  local fence, guard = string.sub(check, 1, FENCE_LEN), string.byte(check, FENCE_LEN + 1) or 0
+  if guard >= STREAMED then
+    outputs[#outputs + 1] = OUTPUT .. ids[i]
+    guard = guard - STREAMED
+  end
+  if not lease then return verdict_unheld(i, fence, guard) end
+  if not fits(fence, lease) then return '0' end
+  if guard == GUARD_LEASE_EXPIRED and struct.unpack('>i8', lease, LEASE_EXPIRY_AT + 1) > now then return '0' end
+  return '1'
+end
+
+for i, lease in ipairs(leases) do
+  -- Most are held under just that fence, and nothing else must hold.
+  local is_plain = lease and string.sub(lease, 1, FENCE_LEN) == ARGV[3 * i + 3]
+  verdicts[i] = is_plain and '1' or verdict(i, lease)
+  writes = writes and verdicts[i] == '1'
+end
+verdicts = table.concat(verdicts)
+if not writes then return { now, 0, verdicts } end
+
+local pairs_of = {}
+for i, id in ipairs(ids) do
+  pairs_of[2 * i - 1], pairs_of[2 * i] = TASK .. id, ARGV[3 * i + 4]
+end
+redis.call('MSET', unpack(pairs_of))
+redis.call('HDEL', HELD, unpack(ids))
+if #cancelled > 0 then redis.call('ZREM', DELAYED, unpack(cancelled)) end
+if #outputs > 0 then redis.call('UNLINK', unpack(outputs)) end
+
+-- Steps from section to section: where the next one begins and ends.
+local at = 3 * count + 5
+local function next_section()
+  local first, last = at + 1, at + tonumber(ARGV[at])
+  at = last + 1
+  return first, last
+end
+local first_sum, last_sum = next_section()
+local first_place, last_place = next_section()
+local first_old, last_old = next_section()
+local first_park, last_park = next_section()
+local first_bill, last_bill = next_section()
+
+local amended, lists, named = {}, {}, {}
 
 -- Notes that a task goes to the head (`LPUSH`) or the tail of its batch's list.
 local function add(command, priority, batch, id)
@@ -23,29 +88,20 @@ local function add(command, priority, batch, id)
   part[#part + 1] = id
 end
 
--- Sums by batch: 1-5 counts by status, 6-10 usage, 11 last end, 12 last expiry; what was held ready and what was spent.
-local function sums_of(id)
-  local sums = batches[id]
-  if not sums then
-    sums = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reserved = 0, spent = 0, log = {} }
-    batches[id] = sums
-    seen[#seen + 1] = id
-  end
-  return sums
-end
-
-local function place(id, where, priority, due, batch)
-  if where == PLACE_HEAD then
+for i = first_place, last_place, 5 do
+  local id, where, priority, due, batch = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  if tonumber(where) == PLACE_HEAD then
     add('LPUSH', priority, batch, id)
-  elseif due > now then
+  elseif tonumber(due) > now then
     redis.call('ZADD', DELAYED, due, id)
   else
     add('RPUSH', priority, batch, id)
   end
 end
+for i = first_old, last_old, 2 do redis.call('ZADD', OLD, ARGV[i], ARGV[i + 1]) end
 
 local function park(batch, why)
-  if why == '' or redis.call('HSETNX', BATCH .. batch, 'parked', why) == 0 then return end
+  if redis.call('HSETNX', BATCH .. batch, 'parked', why) == 0 then return end
   redis.call('SADD', PARKED, batch)
   amended[#amended + 1] = batch
   for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
@@ -53,70 +109,7 @@ local function park(batch, why)
     if redis.call('EXISTS', READY .. priority .. batch) == 1 then redis.call('LREM', TURNS .. priority, -1, batch) end
   end
 end
-
--- What was held ready for an attempt that has ended, and what is spent instead.
-local function bill(sums, move, at, before)
-  local most, is_known, cost = struct.unpack('>I8BI8', move, at)
-  if is_known == 0 then cost = string.byte(before, SENT_AT + 1) == 1 and most or 0 end
-  if string.byte(before, ASIDE_AT + 1) == 1 then most = 0 end
-  sums.reserved, sums.spent = sums.reserved + most, sums.spent + cost
-end
-
-local function write(id, key, record, batch, move, before)
-  local from, to, where, priority, tail, due, deadline, expire, ended, input, output, cached, reasoning,
-    cost, weight, until_expired, until_forgotten, bill_at =
-    struct.unpack('>BBBBc5i8i8i8i8I8I8I8I8I8I8ss', move, MOVE_AT)
-  local sums = sums_of(batch)
-  if where == PLACE_DONE then
-    -- A retention that is over already must not hide the record from the rest of this call.
-    redis.call('SET', key, record, 'PXAT', expire > now and until_expired or now + 1)
-    redis.call('SET', TOMBSTONE .. id, '', 'PXAT', until_forgotten)
-    done[#done + 1] = id
-    freed = freed + weight
-    sums[6], sums[7], sums[8], sums[9], sums[10] =
-      sums[6] + input, sums[7] + output, sums[8] + cached, sums[9] + reasoning, sums[10] + cost
-    sums[11], sums[12] = math.max(sums[11], ended), math.max(sums[12], expire)
-  else
-    redis.call('SET', key, record)
-    timers[#timers + 1] = deadline
-    timers[#timers + 1] = id
-    place(id, where, priority, due, batch)
-  end
-  if from == QUEUED then
-    undelayed[#undelayed + 1] = id
-  else
-    unleased[#unleased + 1] = id
-    bill(sums, move, bill_at, before)
-  end
-  sums[from], sums[to] = sums[from] - 1, sums[to] + 1
-  sums.log[#sums.log + 1] = id .. tail .. '\0\0\0'
-  moved[#moved + 1] = id .. batch .. tail
-end
-
-local function try(id, move, record, why)
-  local fence, guard, batch = struct.unpack('>c12Bc16', move)
-  local streamed = guard >= STREAMED
-  if streamed then guard = guard - STREAMED end
-  local key = TASK .. id
-  local stored = redis.call('GETRANGE', key, '0', ASIDE_AT)
-  if not fits(fence, stored) then
-    -- The same commit again, after a reply that was lost.
-    return string.sub(stored, 1, FENCE_LEN) == string.sub(record, 1, FENCE_LEN) and redis.call('GET', key) == record
-  end
-  if guard == GUARD_LEASE_EXPIRED then
-    local lease = redis.call('ZSCORE', TIMER, id)
-    if lease and tonumber(lease) > now then return false end
-  end
-  write(id, key, record, batch, move, stored)
-  if streamed then redis.call('UNLINK', OUTPUT .. id) end
-  park(batch, why)
-  return true
-end
-
-for i = 1, #ARGV, 4 do
-  verdicts[#verdicts + 1] = try(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]) and '1' or '0'
-end
-if #moved == 0 then return { now, 0, table.concat(verdicts) } end
+for i = first_park, last_park, 2 do park(ARGV[i], ARGV[i + 1]) end
 
 -- Reversed, so that tasks given back together keep their order at the head.
 local function reversed(list)
@@ -133,33 +126,6 @@ local function queue(list)
   return length == #heads + #tails and list.first
 end
 
--- Puts what attempts have cost in the place of what was held ready for them.
-local function pay(id, sums, budget, spent, reserved, short)
-  spent = math.min((spent or 0) + sums.spent, MAX_BUDGET)
-  reserved = math.max((reserved or 0) - sums.reserved, 0)
-  redis.call('HSET', BATCH .. id, 'spent', spent, 'reserved', reserved)
-  let_go_on(id, budget, spent, reserved, short, amended)
-end
-
-local function settle(id, sums)
-  local key = BATCH .. id
-  local now_is = redis.call('HMGET', key, 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'keep', 'open',
-    'budget', 'spent', 'reserved', 'short')
-  if not now_is[13] then return end
-  for i = 1, 10 do now_is[i] = (now_is[i] or 0) + sums[i] end
-  for i = 11, 12 do now_is[i] = math.max(now_is[i] or 0, sums[i]) end
-  redis.call('HSET', key, 'q', now_is[1], 'p', now_is[2], 'c', now_is[3], 'e', now_is[4], 'x', now_is[5],
-    'ui', now_is[6], 'uo', now_is[7], 'uc', now_is[8], 'ur', now_is[9], 'um', now_is[10], 'end', now_is[11],
-    'keep', now_is[12])
-  redis.call('APPEND', LOG .. id, table.concat(sums.log))
-  if now_is[14] then pay(id, sums, unpack(now_is, 14, 17)) end
-  if now_is[13] == '0' and now_is[1] + now_is[2] == 0 then retire(id, now_is[12]) end
-end
-
-spread('ZREM', TIMER, done)
-spread('ZREM', DELAYED, undelayed)
-spread('ZREM', DEADLINES, unleased)
-spread('ZADD', TIMER, timers)
 local heads = {}
 for _, list in ipairs(named) do
   local command = queue(list)
@@ -170,18 +136,67 @@ for _, list in ipairs(named) do
   end
 end
 for _, list in ipairs(reversed(heads)) do join('LPUSH', list.priority, list.batch) end
-for _, id in ipairs(seen) do
-  local sums = batches[id]
-  settle(id, sums)
-  queued, processing = queued + sums[QUEUED], processing + sums[PROCESSING]
+
+-- By batch, what was held ready for attempts that have ended, and what is spent instead.
+local bills = {}
+for i = first_bill, last_bill, 5 do
+  local lease, most, cost = leases[tonumber(ARGV[i])], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 4])
+  if lease then
+    local bill = bills[ARGV[i + 1]] or { reserved = 0, spent = 0 }
+    bills[ARGV[i + 1]] = bill
+    local sent, aside = string.byte(lease, LEASE_SENT_AT + 1, LEASE_LEN)
+    if ARGV[i + 3] ~= '1' then cost = sent == 1 and most or 0 end
+    if aside == 1 then most = 0 end
+    bill.reserved, bill.spent = bill.reserved + most, bill.spent + cost
+  end
 end
-local left = redis.call('HINCRBY', META, 'q', queued) + redis.call('HINCRBY', META, 'p', processing)
+
+-- Puts what attempts have cost in the place of what was held ready for them.
+local function pay(id, bill, budget, spent, reserved, short)
+  spent = math.min((spent or 0) + bill.spent, MAX_BUDGET)
+  reserved = math.max((reserved or 0) - bill.reserved, 0)
+  redis.call('HSET', BATCH .. id, 'spent', spent, 'reserved', reserved)
+  let_go_on(id, budget, spent, reserved, short, amended)
+end
+
+-- Adds up what a batch comes to, whose part of the section begins at `i`. Answers where the next one begins.
+local function settle(i)
+  local id, entries, ended, keep, sums = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+  local key, after, names = BATCH .. id, i + 5 + 2 * sums, {}
+  for sum = 1, sums do names[sum] = ARGV[i + 3 + 2 * sum] end
+  local state = redis.call('HMGET', key, 'open', 'budget', 'spent', 'reserved', 'short', 'q', 'p', 'end', 'keep', unpack(names))
+  if not state[1] then return after end
+  local fields, left = {}, (state[6] or 0) + (state[7] or 0)
+  for sum = 1, sums do
+    local more = tonumber(ARGV[i + 4 + 2 * sum])
+    fields[2 * sum - 1], fields[2 * sum] = names[sum], (state[9 + sum] or 0) + more
+    if names[sum] == 'q' or names[sum] == 'p' then left = left + more end
+  end
+  keep = math.max(state[9] or 0, keep)
+  if ended > 0 then
+    local length = #fields
+    fields[length + 1], fields[length + 2] = 'end', math.max(state[8] or 0, ended)
+    fields[length + 3], fields[length + 4] = 'keep', keep
+  end
+  redis.call('HSET', key, unpack(fields))
+  redis.call('APPEND', LOG .. id, entries)
+  if state[2] then pay(id, bills[id] or { reserved = 0, spent = 0 }, unpack(state, 2, 5)) end
+  if state[1] == '0' and left == 0 then retire(id, keep) end
+  return after
+end
+
+local sections = {}
+local i = first_sum
+while i <= last_sum do
+  sections[#sections + 1] = section(MOVED, #ARGV[i + 1] / LOG_ENTRY_LEN, ARGV[i] .. ARGV[i + 1])
+  i = settle(i)
+end
+local left = redis.call('HINCRBY', META, 'q', ARGV[2]) + redis.call('HINCRBY', META, 'p', ARGV[3])
 if left == 0 then
   -- Whatever a process that knew nothing of the sum has done to it: now it is known.
   redis.call('HSET', META, 'w', 0)
-elseif freed > 0 then
-  redis.call('HINCRBY', META, 'w', string.format('%.0f', -freed))
+elseif ARGV[4] ~= '0' then
+  redis.call('HINCRBY', META, 'w', '-' .. ARGV[4])
 end
-local sections = section(MOVED, #moved, table.concat(moved))
-if #amended > 0 then sections = sections .. section(AMENDED, #amended, table.concat(amended)) end
-return { now, announce(sections), table.concat(verdicts) }
+if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
+return { now, announce(table.concat(sections)), verdicts }

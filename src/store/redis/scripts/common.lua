@@ -6,7 +6,8 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Whether a fence lets its holder move the task whose record begins with `head`: the same revision, of no later epoch.
+-- Whether a fence lets its holder move the task whose record or lease begins with `head`: the same revision, of no later
+-- epoch.
 local function fits(fence, head)
   if string.sub(head, 1, FENCE_LEN) == fence then return true end
   if #head < FENCE_LEN or string.sub(head, 5, FENCE_LEN) ~= string.sub(fence, 5) then return false end
@@ -21,6 +22,18 @@ local function spread(command, key, list, first, last)
     reply = redis.call(command, key, unpack(list, from, math.min(from + CHUNK - 1, last)))
   end
   return reply
+end
+
+-- The ids that stand one behind the other in a string, from byte `at` on.
+local function ids_in(text, at)
+  local ids = {}
+  for from = at, #text, ID_LEN do ids[#ids + 1] = string.sub(text, from, from + ID_LEN - 1) end
+  return ids
+end
+
+-- Has the reaper look at tasks whose leases were given together, once those have run out.
+local function time_leases(expiry, ids)
+  redis.call('ZADD', TIMER, string.format('%.0f', expiry), 'l' .. struct.pack('>i8', expiry) .. ids)
 end
 
 -- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first. One that is parked or short of budget
@@ -53,11 +66,10 @@ local function announce(sections)
   return seq
 end
 
--- Lets a finished batch go, some time after the last of its tasks.
+-- Lets a finished batch go, some time after the last of its tasks. A sweep removes what else there is of it.
 local function retire(batch, keep)
   local at = keep + TOMBSTONE_MS
   redis.call('PEXPIREAT', BATCH .. batch, at)
   redis.call('PEXPIREAT', LOG .. batch, at)
-  redis.call('PEXPIREAT', CALLS .. batch, at)
 end
 

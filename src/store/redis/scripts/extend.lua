@@ -7,8 +7,8 @@
 local taken, notes = {}, {}
 
 local function extend(id, fence, offset, text)
-  local head = redis.call('GETRANGE', TASK .. id, 0, HEAD_LEN - 1)
-  if #head ~= HEAD_LEN or not fits(fence, head) or string.byte(head, STATUS_AT + 1) ~= PROCESSING then return false end
+  local lease = redis.call('HGET', HELD, id)
+  if not lease or not fits(fence, lease) then return false end
   local key, known = OUTPUT .. id, 0
   local begun = redis.call('GETRANGE', key, 0, FENCE_END) == fence
   if begun then known = redis.call('STRLEN', key) - FENCE_LEN end
@@ -20,7 +20,7 @@ local function extend(id, fence, offset, text)
   else
     redis.call('SET', key, fence .. more, 'PX', OUTPUT_MS)
   end
-  notes[#notes + 1] = id .. string.sub(head, PROGRESS_AT + 1, PROGRESS_AT + 1)
+  notes[#notes + 1] = id .. string.sub(lease, LEASE_PROGRESS_AT + 1, LEASE_PROGRESS_AT + 1)
   return true
 end
 

@@ -7,7 +7,7 @@
 local key = OUTPUT .. ARGV[1]
 local fence = redis.call('GETRANGE', key, 0, FENCE_END)
 if fence == '' then return false end
-local head = redis.call('GETRANGE', TASK .. ARGV[1], 0, HEAD_LEN - 1)
-if #head ~= HEAD_LEN or not fits(fence, head) or string.byte(head, STATUS_AT + 1) ~= PROCESSING then return false end
+local lease = redis.call('HGET', HELD, ARGV[1])
+if not lease or not fits(fence, lease) then return false end
 local from = FENCE_LEN + tonumber(ARGV[2])
 return { fence, redis.call('GETRANGE', key, from, from + OUTPUT_PAGE - 1), redis.call('STRLEN', key) - FENCE_LEN }

@@ -2,16 +2,23 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     the ids
--- Returns  the epoch, then for each of the first tasks its record or nothing
+-- Returns  the epoch, then for each of the first tasks its record or nothing, and its lease or nothing
 
 local reply, bytes = { redis.call('HGET', META, 'epoch') or 0 }, 0
-for from = 1, #ARGV, READ_STEP do
+local from, step = 1, READ_STEP
+while from <= #ARGV do
+  local to = math.min(from + step - 1, #ARGV)
   local keys = {}
-  for i = from, math.min(from + READ_STEP - 1, #ARGV) do keys[#keys + 1] = TASK .. ARGV[i] end
-  for _, record in ipairs(redis.call('MGET', unpack(keys))) do
+  for i = from, to do keys[#keys + 1] = TASK .. ARGV[i] end
+  local leases = redis.call('HMGET', HELD, unpack(ARGV, from, to))
+  for i, record in ipairs(redis.call('MGET', unpack(keys))) do
     reply[#reply + 1] = record
+    reply[#reply + 1] = leases[i]
     bytes = bytes + (record and #record or 0)
   end
   if bytes >= REPLY_MAX then break end
+  -- Small ones are read in fewer commands.
+  if bytes < to * SMALL then step = READ_STEP_MOST else step = READ_STEP end
+  from = to + 1
 end
 return reply

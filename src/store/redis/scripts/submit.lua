@@ -3,17 +3,18 @@
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 batch id   2 what is expected of the batch: new, open, retry   3 '1' to leave it open
 --          4 when the batch is created, ms   5 idempotency key or ''   6 hash of the content
---          7 the range of ids   8 first id   9 entries for the batch log   10 entries to announce
---          11 how many tasks   12 bytes of their inputs   13 tasks and 14 bytes that may be unfinished here
---          15 what a new batch may spend, or ''
---          then sections, each after its length: key and record of every task; deadline and id of every task;
---          ids ready to start by priority, urgent first; due, priority and id of those that may have to wait
+--          7 the range of ids   8 first id   9 entries for the batch log, one a task
+--          10 how many tasks   11 bytes of their inputs   12 tasks and 13 bytes that may be unfinished here
+--          14 what a new batch may spend, or ''
+--          then sections, each after its length: key and record of every task; deadline and range of ids for each run of
+--          tasks that share it; ids ready to start by priority, urgent first; due, priority and id of those that may have
+--          to wait
 -- Returns  now, number of the announcement or 0, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed',
 --          'taken', or 'full' with the tasks and bytes that are unfinished
 
 local batch, expected, keep_open, created = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotency, hash, range, first = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
-local count, weight = tonumber(ARGV[11]), tonumber(ARGV[12])
+local count, weight = tonumber(ARGV[10]), tonumber(ARGV[11])
 local now = clock()
 local made = batch .. range
 
@@ -25,10 +26,25 @@ if idempotency ~= '' then
   end
 end
 
+-- How many ids further than `first` an id is. Their lower halves are taken in two: a script's numbers hold 53 bits.
+local function steps(id, first)
+  local high, low = struct.unpack('>I4I4', id, 9)
+  local first_high, first_low = struct.unpack('>I4I4', first, 9)
+  return (high - first_high) * 4294967296 + low - first_low
+end
+
+-- The batch whose range an id lies in, as long as that is remembered.
+local function owner(id)
+  local before = redis.call('ZREVRANGEBYLEX', RANGES, '[' .. id .. '\255', '-', 'LIMIT', 0, 1)[1]
+  if not before or string.sub(before, 1, 8) ~= string.sub(id, 1, 8) then return nil end
+  if steps(id, before) >= struct.unpack('>I4', before, ID_LEN + 1) then return nil end
+  return string.sub(before, RANGE_LEN + 1)
+end
+
 -- The same call again, after a reply that was lost.
-local owner = redis.call('GETRANGE', TASK .. first, BATCH_AT, BATCH_AT + 15)
-if owner == batch or redis.call('EXISTS', TOMBSTONE .. first) == 1 then return { now, 0, 'ok', made } end
-if owner ~= '' then return { now, 0, 'taken' } end
+local known_to = owner(first)
+if known_to == batch then return { now, 0, 'ok', made } end
+if known_to then return { now, 0, 'taken' } end
 
 local known = redis.call('HMGET', BATCH .. batch, 'open', 'parked', 'short')
 if expected == 'new' then
@@ -40,12 +56,12 @@ end
 
 local held = redis.call('HMGET', META, 'q', 'p', 'w')
 local tasks, bytes = (held[1] or 0) + (held[2] or 0), tonumber(held[3] or 0)
-if tasks + count > tonumber(ARGV[13]) or bytes + weight > tonumber(ARGV[14]) then
+if tasks + count > tonumber(ARGV[12]) or bytes + weight > tonumber(ARGV[13]) then
   return { now, 0, 'full', tasks, bytes }
 end
 
 -- Steps from section to section: where the next one begins and ends.
-local at = 16
+local at = 15
 local function next_section()
   local first, last = at + 1, at + tonumber(ARGV[at])
   at = last + 1
@@ -57,7 +73,8 @@ for start = from, to, CHUNK do
   redis.call('MSET', unpack(ARGV, start, math.min(start + CHUNK - 1, to)))
 end
 from, to = next_section()
-spread('ZADD', TIMER, ARGV, from, to)
+for i = from, to, 2 do redis.call('ZADD', TIMER, ARGV[i], 'd' .. ARGV[i + 1] .. batch) end
+redis.call('ZADD', RANGES, 0, range .. batch)
 
 -- Puts ids, which stand in ARGV, on the batch's list.
 local function queue(priority, first, last)
@@ -81,18 +98,17 @@ redis.call('APPEND', CALLS .. batch, range)
 redis.call('APPEND', LOG .. batch, ARGV[9])
 if expected == 'new' then
   redis.call('HSET', BATCH .. batch, 'open', keep_open, 'create', created)
-  if ARGV[15] ~= '' then redis.call('HSET', BATCH .. batch, 'budget', ARGV[15]) end
+  if ARGV[14] ~= '' then redis.call('HSET', BATCH .. batch, 'budget', ARGV[14]) end
   redis.call('ZADD', BATCHES, created, batch)
 elseif expected == 'open' then
   redis.call('HSET', BATCH .. batch, 'open', keep_open)
 else
   redis.call('PERSIST', BATCH .. batch)
-  redis.call('PERSIST', CALLS .. batch)
   redis.call('PERSIST', LOG .. batch)
 end
 if idempotency ~= '' then
   redis.call('SET', IDEMPOTENCY .. idempotency, hash .. made, 'PX', IDEMPOTENCY_MS)
 end
 redis.call('HINCRBY', META, 'q', count)
-redis.call('HINCRBY', META, 'w', ARGV[12])
-return { now, announce(section(MOVED, count, ARGV[10])), 'ok', made }
+redis.call('HINCRBY', META, 'w', ARGV[11])
+return { now, announce(section(MOVED, count, batch .. ARGV[9])), 'ok', made }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use ::redis::{FromRedisValue, aio::MultiplexedConnection, cmd};
 use tidings::{
-    model::{Status, Task, TaskId},
+    clock::Timestamp,
+    model::{Event, IdRange, Status, Task, TaskId, WorkerId},
     store::record,
 };
 
@@ -57,10 +58,25 @@ impl Shelf {
             let id = TaskId::from_bytes(name.try_into().unwrap());
             tasks.insert(id, record::decode(id, &bytes).unwrap());
         }
+        for (id, lease) in self.leases().await {
+            let task = tasks.get_mut(&id).expect("a lease is of a task");
+            let worker = WorkerId(number(&lease, 24));
+            let since = Timestamp(number(&lease, 16).cast_signed());
+            task.apply(Event::Acquired { worker }, since).unwrap();
+            assert_eq!(task.revision(), number(&lease, 4), "revision of a lease");
+        }
         tasks
     }
 
-    /// Every queued task has one place, and every task that is not terminal one timer.
+    async fn leases(&mut self) -> BTreeMap<TaskId, Vec<u8>> {
+        let leases: HashMap<Vec<u8>, Vec<u8>> = self.ask("HGETALL", b"held", &[]).await;
+        let leases = leases.into_iter();
+        let leases = leases.map(|(id, lease)| (TaskId::from_bytes(id.try_into().unwrap()), lease));
+        leases.collect()
+    }
+
+    /// Every queued task has one place, every task that is not terminal a timer for its deadline, and every lease one for
+    /// its end.
     async fn assert_places(&mut self, tasks: &BTreeMap<TaskId, Task>) {
         let mut placed: Vec<Vec<u8>> = self.ask("ZRANGE", b"d", &["0", "-1"]).await;
         for list in self.names("q:").await {
@@ -69,15 +85,30 @@ impl Shelf {
                 .await;
             placed.extend(part);
         }
-        let timed: Vec<Vec<u8>> = self.ask("ZRANGE", b"timer", &["0", "-1"]).await;
-        let is_open = |task: &&Task| !task.status().is_terminal();
         let is_queued = |task: &&Task| task.status() == Status::Queued;
         assert_eq!(
             sorted(placed),
             ids(tasks.values().filter(is_queued)),
             "queue"
         );
-        assert_eq!(sorted(timed), ids(tasks.values().filter(is_open)), "timers");
+        let timers: Vec<(Vec<u8>, i64)> = self
+            .ask("ZRANGE", b"timer", &["0", "-1", "WITHSCORES"])
+            .await;
+        for task in tasks.values().filter(|task| !task.status().is_terminal()) {
+            let deadline = task.spec.deadline.0;
+            let times = |(timer, at): &(Vec<u8>, i64)| {
+                timer[0] == b'd' && *at == deadline && range_of(timer).contains(task.id)
+            };
+            assert!(timers.iter().any(times), "the deadline of {}", task.id);
+        }
+        for (id, lease) in self.leases().await {
+            let expiry = number(&lease, 32).cast_signed();
+            let times = |(timer, at): &(Vec<u8>, i64)| {
+                let mut ids = timer[1 + 8..].chunks_exact(16);
+                timer[0] == b'l' && *at == expiry && ids.any(|it| it == id.as_bytes())
+            };
+            assert!(timers.iter().any(times), "the lease of {id}");
+        }
     }
 
     /// The batches that take turns are those with a list, each once, but for those that are parked.
@@ -135,6 +166,18 @@ impl Shelf {
             }
         }
         assert_eq!(in_batches, tasks.len(), "every task is of a batch");
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The ids under a timer of a deadline.
+fn range_of(timer: &[u8]) -> IdRange {
+    IdRange {
+        first: TaskId::from_bytes(timer[1..17].try_into().unwrap()),
+        count: u32::from_be_bytes(timer[17..21].try_into().unwrap()),
     }
 }
 
