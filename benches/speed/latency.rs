@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tidings::proto::v1::{
-    SubmitBatchRequest, Task, WatchBatchRequest, WatchTaskRequest, watch_batch_response,
-    watch_task_response,
+    SubmitBatchRequest, Task, WatchBatchRequest, WatchTaskRequest, WatchTaskResponse,
+    watch_batch_response, watch_task_response,
 };
 use tokio::{sync::mpsc, time::timeout};
+use tonic::Streaming;
 
 use super::{
     Bench, Fallible,
@@ -85,10 +86,12 @@ async fn by_task(bench: &Bench, report: &mut Report, kind: Kind, case: &str) -> 
                 ..request(number, "")
             };
             let reply = client.submit_batch(lone).await?.into_inner();
-            watched(&mut client, reply.task_ids, number).await?;
+            let mut rest = watched(&mut client, reply.task_ids, number).await?;
             if number >= WARM_UP {
                 millis.push(began.elapsed().as_secs_f64() * 1e3);
             }
+            // HTTP/2 gives a connection up on which too many streams are cut off.
+            while rest.message().await?.is_some() {}
         }
         half.extend(percentile(&millis, 0.5));
         most.extend(percentile(&millis, 0.99));
@@ -153,7 +156,12 @@ async fn told(
     Ok(())
 }
 
-async fn watched(client: &mut Client, ids: Vec<String>, number: usize) -> Fallible<()> {
+/// Watches a task until its result is known. The stream is to be read to its end.
+async fn watched(
+    client: &mut Client,
+    ids: Vec<String>,
+    number: usize,
+) -> Fallible<Streaming<WatchTaskResponse>> {
     let task_id = ids.into_iter().next().ok_or("no id")?;
     let request = WatchTaskRequest {
         task_id,
@@ -179,5 +187,5 @@ async fn watched(client: &mut Client, ids: Vec<String>, number: usize) -> Fallib
             return Err("a wrong answer".into());
         }
     }
-    Ok(())
+    Ok(stream)
 }

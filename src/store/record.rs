@@ -25,6 +25,10 @@ pub const FENCE_LEN: usize = 12;
 pub const TRANSITION_LEN: usize = 24;
 /// The layout described above.
 const FORMAT: u8 = 1;
+/// Bytes of the lengths behind the head.
+const LENGTHS: usize = 12;
+/// What a record mostly holds besides its texts.
+const USUAL_REST: usize = 192;
 
 /// A record that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,8 +146,8 @@ impl Head {
     }
 }
 
-/// What changes in a task besides head, history and outcome.
-#[derive(Debug, Default, minicbor::Encode, minicbor::Decode)]
+/// What changes in a task besides head, history and outcome, as it is read.
+#[derive(Debug, Default, minicbor::Decode)]
 struct State {
     #[n(0)]
     charges: Charges,
@@ -151,6 +155,17 @@ struct State {
     failures: Vec<Failure>,
     #[n(2)]
     partial: Option<String>,
+}
+
+/// The same as it is written.
+#[derive(Debug, minicbor::Encode)]
+struct StateOf<'a> {
+    #[n(0)]
+    charges: Charges,
+    #[n(1)]
+    failures: &'a [Failure],
+    #[n(2)]
+    partial: Option<&'a str>,
 }
 
 /// The bytes of a spec.
@@ -165,36 +180,43 @@ pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
 
 /// A whole task in one record.
 pub fn encode(task: &Task) -> Vec<u8> {
-    let spec = encode_spec(&task.spec);
-    let outcome = task.outcome.as_deref().map(cbor).unwrap_or_default();
-    pack(task, &spec, &outcome)
+    pack(task, Some(&task.spec), task.outcome.as_deref())
 }
 
 /// A task without its spec and outcome, for a store that keeps those apart.
 pub fn encode_state(task: &Task) -> Vec<u8> {
-    pack(task, &[], &[])
+    pack(task, None, None)
 }
 
-fn pack(task: &Task, spec: &[u8], outcome: &[u8]) -> Vec<u8> {
-    let state = cbor(&State {
+/// Written into one piece of memory, where the lengths find their place once they are known.
+fn pack(task: &Task, spec: Option<&Spec>, outcome: Option<&Outcome>) -> Vec<u8> {
+    let state = StateOf {
         charges: task.charges,
-        failures: task.failures.clone(),
-        partial: task.partial.as_deref().map(str::to_owned),
-    });
+        failures: &task.failures,
+        partial: task.partial.as_deref(),
+    };
     let history = task.history.len() * TRANSITION_LEN;
-    let mut bytes =
-        Vec::with_capacity(HEAD_LEN + 12 + spec.len() + outcome.len() + state.len() + history);
+    let texts = if spec.is_some() { task.weight() } else { 0 };
+    let mut bytes = Vec::with_capacity(HEAD_LEN + LENGTHS + texts + USUAL_REST + history);
     bytes.extend_from_slice(&Head::of(task).encode());
-    for part in [spec, outcome, &state] {
-        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
-    }
-    for part in [spec, outcome, &state] {
-        bytes.extend_from_slice(part);
-    }
+    bytes.extend_from_slice(&[0; LENGTHS]);
+    append(&mut bytes, 0, spec);
+    append(&mut bytes, 1, outcome);
+    append(&mut bytes, 2, Some(&state));
     for transition in &task.history {
         bytes.extend_from_slice(&encode_transition(transition));
     }
     bytes
+}
+
+/// Appends a part, if there is one, and notes its length as that of this number.
+fn append<T: minicbor::Encode<()>>(bytes: &mut Vec<u8>, number: usize, part: Option<&T>) {
+    let Some(part) = part else { return };
+    let before = bytes.len();
+    cbor_into(part, bytes);
+    let length = (bytes.len() - before) as u32;
+    let at = HEAD_LEN + 4 * number;
+    bytes[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 /// One entry of the history: `i64 at | u64 worker | u8 status | u8 cause | u16 unused | u32 attempt`.
@@ -353,9 +375,13 @@ impl<'a> Reader<'a> {
 /// Encodes a value that is to be stored with numbered fields.
 pub fn cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
-    match minicbor::encode(value, &mut bytes) {
-        Ok(()) => bytes,
-        Err(never) => unreachable!("writing to memory cannot fail: {never}"),
+    cbor_into(value, &mut bytes);
+    bytes
+}
+
+fn cbor_into<T: minicbor::Encode<()>>(value: &T, bytes: &mut Vec<u8>) {
+    if let Err(never) = minicbor::encode(value, bytes) {
+        unreachable!("writing to memory cannot fail: {never}");
     }
 }
 

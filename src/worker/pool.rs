@@ -32,7 +32,7 @@ const RELEASE_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     store: Arc<dyn Store>,
     held: Arc<Held>,
-    runner: Runner,
+    runner: Arc<Runner>,
     done: Lanes<Finished>,
     worker: WorkerId,
     config: Config,
@@ -53,7 +53,7 @@ impl Pool {
         Pool {
             store,
             held,
-            runner,
+            runner: Arc::new(runner),
             done,
             worker,
             config,

@@ -43,7 +43,6 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
 const COME_BACK: Wait = Wait::Told(Duration::from_secs(5));
 
 /// Runs tasks, one call each.
-#[derive(Clone)]
 pub(super) struct Runner {
     pub(super) store: Arc<dyn Store>,
     pub(super) upstream: upstream::Router,

@@ -11,7 +11,10 @@ const MAX_ASIDE: usize = 4_096;
 
 /// The room of one process.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct Room(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
     running: Arc<Semaphore>,
     /// As many again may have ended and wait for their commit: others run meanwhile.
     ended: Arc<Semaphore>,
@@ -22,31 +25,31 @@ pub(super) struct Room {
 impl Room {
     /// Room for so many running tasks.
     pub(super) fn new(concurrency: usize) -> Self {
-        Room {
+        Room(Arc::new(Places {
             running: Arc::new(Semaphore::new(concurrency)),
             ended: Arc::new(Semaphore::new(concurrency)),
             in_hand: Arc::new(Semaphore::new(concurrency + MAX_ASIDE)),
             appetite: Arc::default(),
-        }
+        }))
     }
 
     /// Waits for a free slot; none when there never will be one.
     pub(super) async fn enter(&self) -> Option<Slot> {
-        let in_hand = self.in_hand.clone().acquire_owned().await.ok()?;
-        let running = self.running.clone().acquire_owned().await.ok()?;
+        let in_hand = self.0.in_hand.clone().acquire_owned().await.ok()?;
+        let running = self.0.running.clone().acquire_owned().await.ok()?;
         Some(self.slot(in_hand, running))
     }
 
     /// A slot that is free now.
     pub(super) fn try_enter(&self) -> Option<Slot> {
-        let in_hand = self.in_hand.clone().try_acquire_owned().ok()?;
-        let running = self.running.clone().try_acquire_owned().ok()?;
+        let in_hand = self.0.in_hand.clone().try_acquire_owned().ok()?;
+        let running = self.0.running.clone().try_acquire_owned().ok()?;
         Some(self.slot(in_hand, running))
     }
 
     /// Waits until tasks may be taken where no more than `turns` may wait for theirs. Answers how many.
     pub(super) async fn wait(&self, turns: impl Fn() -> Option<usize>) -> usize {
-        self.appetite.wait(turns).await
+        self.0.appetite.wait(turns).await
     }
 
     fn slot(&self, in_hand: OwnedSemaphorePermit, running: OwnedSemaphorePermit) -> Slot {
@@ -79,7 +82,7 @@ pub(super) struct Slot {
 impl Slot {
     /// A task was taken for it, which waits for its turn from now on.
     pub(super) fn fill(&mut self) {
-        self.waiting = Some(self.room.appetite.take());
+        self.waiting = Some(self.room.0.appetite.take());
     }
 
     /// What the task holds as long as it waits for its turn, to be dropped when it begins.
@@ -90,7 +93,7 @@ impl Slot {
     /// Whether so many tasks wait aside that there is no room for this one as well.
     pub(super) fn is_stuck(&self) -> bool {
         // As many as run leave as much of what may be in hand free: what is missing stands aside.
-        let (in_hand, running) = (&self.room.in_hand, &self.room.running);
+        let (in_hand, running) = (&self.room.0.in_hand, &self.room.0.running);
         self.running.is_some() && in_hand.available_permits() <= running.available_permits()
     }
 
@@ -104,7 +107,7 @@ impl Slot {
     /// The task has been answered: another may run while its commit is under way, unless as many as may run wait for theirs.
     /// Not for one that failed: what its commit says may hold others back.
     pub(super) fn end(&mut self) {
-        if let Ok(ended) = self.room.ended.clone().try_acquire_owned() {
+        if let Ok(ended) = self.room.0.ended.clone().try_acquire_owned() {
             self.ended = Some(ended);
             self.running = None;
             self.in_hand = None;
@@ -120,7 +123,7 @@ impl Slot {
     pub(super) async fn step_in(&mut self) {
         if self.running.is_none() {
             // The room is never closed.
-            self.running = self.room.running.clone().acquire_owned().await.ok();
+            self.running = self.room.0.running.clone().acquire_owned().await.ok();
             // Not before: the pool holds a slot while it waits for those that wait to begin.
             self.fill();
         }
