@@ -130,8 +130,9 @@ impl Cache {
             None => Asked::Call(Call::UNCACHED),
             Some(caching) => match upstream::cache_key(&task.spec) {
                 None => Asked::Call(Call::UNCACHED),
-                Some(key) if caching.refresh => self.refresh(task, key).await,
-                Some(key) => self.queue(task, key, caching, slot).await,
+                // In boxes of their own: what waits in here is large, and most tasks are moved without it.
+                Some(key) if caching.refresh => Box::pin(self.refresh(task, key)).await,
+                Some(key) => Box::pin(self.queue(task, key, caching, slot)).await,
             },
         };
         // What is answered, or goes back, needs no place to run.

@@ -193,7 +193,8 @@ impl Runner {
             drop(waiting);
             trace.sent.store(true, Ordering::Relaxed);
         };
-        self.upstream.complete(&call, mark).await
+        // In a box: it is large, and a function would be moved about with the room for it.
+        Box::pin(self.upstream.complete(&call, mark)).await
     }
 
     async fn call_function(
