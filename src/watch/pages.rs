@@ -41,7 +41,7 @@ pub(super) type Entered = (Moved, Option<Arc<Task>>);
 
 /// Where a page begins.
 type Place = (BatchId, u64);
-type Answer = Result<Option<Arc<Page>>, String>;
+type Answer = Result<Option<Arc<Page>>, Arc<Error>>;
 /// How many entries somebody asks for, and whom to answer.
 type Ask = (usize, oneshot::Sender<Answer>);
 /// What is being read, and who has asked for it since.
@@ -96,7 +96,7 @@ impl Pages {
         let (answer, hears) = oneshot::channel();
         self.ask((batch, from), (max, answer));
         let gone = |_| Error::Unavailable("the page was not read".into());
-        hears.await.map_err(gone)?.map_err(Error::Unavailable)
+        hears.await.map_err(gone)?.map_err(|error| again(&error))
     }
 
     fn ask(&self, place: Place, ask: Ask) {
@@ -126,10 +126,7 @@ impl Reading {
     async fn run(mut self, store: Arc<dyn Store>, mut asks: Vec<Ask>) {
         while let Some((max, _)) = asks.first() {
             let read = read(store.as_ref(), self.place, *max).await;
-            let answer = read.map_err(|error| match error {
-                Error::Unavailable(cause) => cause,
-                other => other.to_string(),
-            });
+            let answer = read.map_err(Arc::new);
             for (_, reply) in asks {
                 // Who has gone does not listen.
                 let _ = reply.send(answer.clone());
@@ -160,6 +157,15 @@ impl Drop for Reading {
             // It was cut short: those who wait ask again.
             self.under_way.lock().remove(&self.place);
         }
+    }
+}
+
+/// One error for each who asked: what cannot be read does not become readable by asking again.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Unavailable(cause) => Error::Unavailable(cause.clone()),
+        Error::Corrupt(cause) => Error::Corrupt(cause.clone()),
+        other => Error::Unavailable(other.to_string()),
     }
 }
 
