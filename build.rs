@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Ordered maps make equal requests encode to equal bytes, which the idempotency hash relies on.
         .btree_map(".")
+        .codec_path("crate::proto::LeanCodec")
         .compile_fds(descriptors)?;
     Ok(())
 }

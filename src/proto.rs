@@ -8,6 +8,10 @@
     reason = "generated code; the .proto files hold its documentation"
 )]
 
+mod codec;
+
+pub use codec::LeanCodec;
+
 /// `tidings.v1`.
 pub mod v1 {
     tonic::include_proto!("tidings.v1");

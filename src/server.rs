@@ -14,7 +14,7 @@ use crate::{
     config::{Config, StoreConfig},
     service::{self, Service},
     store::{
-        Capacity, Store,
+        Capacity, Recalling, Store,
         embedded::{Config as EmbeddedConfig, EmbeddedStore, OpenError},
         redis::{Config as RedisConfig, ConnectError, RedisStore},
     },
@@ -105,7 +105,7 @@ impl Server {
         Ok(Server {
             failed,
             functions: Arc::new(functions),
-            store,
+            store: Arc::new(Recalling::new(store)),
             upstream,
             grpc,
             admin,

@@ -7,6 +7,8 @@ pub mod change;
 pub mod embedded;
 pub mod lead;
 pub mod output;
+pub mod recalling;
+pub mod recent;
 pub mod record;
 pub mod redis;
 pub mod slot;
@@ -27,6 +29,8 @@ pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
 pub use lead::{Bid, Lead, Over};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
+pub use recalling::Recalling;
+pub use recent::Recent;
 pub use slot::{Slot, Swap};
 
 /// How long an idempotency key answers with what it first made.
@@ -84,6 +88,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Hears of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// What went through this process lately, where that is kept in mind.
+    fn recent(&self) -> Option<&Recent> {
+        None
+    }
 
     /// Accepts tasks into a new or an open batch. With a key that was used before, answers what it first made.
     /// More than the store's [`Capacity`] is refused whole: [`Error::Full`].

@@ -1,10 +1,6 @@
 //! One watcher of one batch: follows the batch's log, which holds every transition of its tasks in order.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-    sync::Arc,
-};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use futures::{Stream, stream};
 use tokio::time::Instant;
@@ -13,20 +9,18 @@ use super::{
     Error, Resume,
     hub::{Hub, Place},
     life::{Life, Turn},
-    light, stale,
+    pages::{Following, Page},
+    stale,
 };
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, Task, TaskId},
-    store::{self, Log, Lookup, Moved},
+    model::{Batch, BatchId, Task},
+    store::{self, Moved},
 };
 
 /// Log entries read at once, at first and at most.
 const FIRST_PAGE: usize = 16;
-const LARGEST_PAGE: usize = 64;
-/// A page ends with the task that makes it this heavy. Together they bound what a watcher that has stopped reading
-/// holds in memory.
-const HEAVY_PAGE: usize = 64 << 10;
+const LARGEST_PAGE: usize = 256;
 
 /// What a watcher of a batch is told, and where to resume after it.
 #[derive(Clone, Debug)]
@@ -82,32 +76,35 @@ pub async fn watch(
 ) -> Result<impl Stream<Item = Result<Event, Error>> + Send + use<>, Error> {
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_batch(id);
-    let log = match hub.store.log(id, resume.after, FIRST_PAGE).await? {
-        Some(log) => log,
+    let following = Following::new(hub.store.clone(), id);
+    let page = match hub.pages.read(id, resume.after, FIRST_PAGE).await? {
+        Some(page) => page,
         None if is_outlived(resume, &hub) => return Err(Error::BatchLost(id)),
         None => return Err(store::Error::NoSuchBatch(id).into()),
     };
-    if resume.epoch > log.epoch {
+    if resume.epoch > page.epoch {
         return Err(Error::EpochBeyond {
             asked: resume.epoch,
-            present: log.epoch,
+            present: page.epoch,
         });
     }
     let mut watcher = Watcher {
         id,
         place,
+        _following: following,
         life: Life::new(&hub),
         at: resume,
         told: resume,
         counters: None,
         owes_reset: false,
+        telling: None,
         ready: VecDeque::new(),
         behind: false,
-        page: FIRST_PAGE,
+        size: FIRST_PAGE,
         ended: false,
         hub,
     };
-    if let Err(error) = watcher.tell(log).await {
+    if let Err(error) = watcher.take(page) {
         watcher.life.failed(error)?;
     }
     Ok(stream::unfold(watcher, |mut watcher| async {
@@ -126,8 +123,9 @@ struct Watcher {
     hub: Arc<Hub>,
     id: BatchId,
     place: Place<BatchId>,
+    _following: Following,
     life: Life,
-    /// Where to read on.
+    /// Where to go on.
     at: Resume,
     /// Where to resume after what was told. It stays in the old epoch until the reset has been told.
     told: Resume,
@@ -135,17 +133,21 @@ struct Watcher {
     counters: Option<Batch>,
     /// The store lost writes, and the watcher does not know yet.
     owes_reset: bool,
+    /// The page that is being told, and how much of it was.
+    telling: Option<(Arc<Page>, usize)>,
     ready: VecDeque<Event>,
     /// The log went on past the page last read.
     behind: bool,
-    page: usize,
+    /// How many entries to read at once.
+    size: usize,
     ended: bool,
 }
 
 impl Watcher {
     async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
+            let event = self.ready.pop_front().or_else(|| self.turn_over());
+            if let Some(event) = event {
                 self.life.told();
                 self.told = event.resume();
                 return Some(Ok(event));
@@ -172,11 +174,7 @@ impl Watcher {
     }
 
     async fn look(&mut self) -> Result<(), Error> {
-        let looked = match self.read().await {
-            Ok(log) => self.tell(log).await,
-            Err(error) => Err(error),
-        };
-        match looked {
+        match self.read().await.and_then(|page| self.take(page)) {
             Ok(()) => {
                 self.life.answered();
                 Ok(())
@@ -185,54 +183,40 @@ impl Watcher {
         }
     }
 
-    async fn read(&self) -> Result<Log, Error> {
-        let read = self.hub.store.log(self.id, self.at.after, self.page);
+    async fn read(&self) -> Result<Arc<Page>, Error> {
+        let pages = &self.hub.pages;
+        let page = pages.read(self.id, self.at.after, self.size).await?;
         // A batch that is not done is removed by nobody.
         let was_done = self.counters.as_ref().is_some_and(Batch::is_done);
-        read.await?.ok_or(if was_done {
+        page.ok_or(if was_done {
             store::Error::NoSuchBatch(self.id).into()
         } else {
             Error::BatchLost(self.id)
         })
     }
 
-    /// Tells a page of the log, and the counters once the end is reached.
-    async fn tell(&mut self, log: Log) -> Result<(), Error> {
-        if log.epoch < self.at.epoch {
-            return Err(stale());
+    /// Takes up what has been read, if it goes on from what was told.
+    fn take(&mut self, page: Arc<Page>) -> Result<(), Error> {
+        if page.epoch < self.at.epoch {
+            return Err(stale().into());
         }
-        if log.epoch > self.at.epoch && self.begin_anew(log.epoch) {
+        if page.epoch > self.at.epoch && self.begin_anew(page.epoch) {
             return Ok(());
         }
-        if self.at.after > log.end {
+        if self.at.after > page.end {
             return Err(Error::Beyond {
                 asked: self.at.after,
-                last: log.end,
+                last: page.end,
             });
         }
-        let (tasks, all_known) = self.tasks(&log.entries).await?;
-        let undone = |entry: &Moved| {
-            let task = tasks.get(&entry.task);
-            task.is_some_and(|task| task.epoch > log.epoch || task.revision() < entry.revision)
+        if let Err(cause) = &page.entries {
+            return Err(store::Error::Unavailable(cause.clone()).into());
+        }
+        self.size = match page.cut {
+            true => (self.size / 2).max(1),
+            false => (self.size * 2).min(LARGEST_PAGE),
         };
-        // Writes may be lost between the two reads.
-        if log.entries.iter().any(undone) || !(all_known || self.is_still_at(log.epoch).await?) {
-            return Err(stale());
-        }
-        self.tell_page(&log.entries, &tasks);
-        self.behind = self.at.after < log.end;
-        if self.behind {
-            return Ok(());
-        }
-        self.ended = log.batch.is_done();
-        if self.counters.as_ref() != Some(&log.batch) {
-            self.counters = Some(log.batch.clone());
-            self.ready.push_back(Event::Progress {
-                batch: Box::new(log.batch),
-                reset: mem::take(&mut self.owes_reset),
-                resume: self.at,
-            });
-        }
+        self.telling = Some((page, 0));
         Ok(())
     }
 
@@ -252,62 +236,43 @@ impl Watcher {
         true
     }
 
-    fn tell_page(&mut self, entries: &[Moved], tasks: &HashMap<TaskId, Arc<Task>>) {
+    /// The next event of the page, and after the last page the counters.
+    fn turn_over(&mut self) -> Option<Event> {
+        let (page, index) = self.telling.as_mut()?;
+        let entries = page.entries.as_deref().unwrap_or_default();
         let now = self.hub.store.now();
-        let mut weight = 0;
-        for entry in entries {
-            if weight >= HEAVY_PAGE {
-                // The rest is read again, in shorter pages.
-                self.page = (self.page / 2).max(1);
-                return;
-            }
+        let is_past = |(entry, task): &(Moved, Option<Arc<Task>>)| {
+            let task = task.as_ref();
+            task.is_some_and(|it| it.is_compacted(now) && entry.revision != it.revision())
+        };
+        while let Some(entered) = entries.get(*index) {
+            *index += 1;
             self.at.after += 1;
-            let task = tasks.get(&entry.task).cloned();
-            let is_past =
-                |task: &Arc<Task>| task.is_compacted(now) && entry.revision != task.revision();
-            if task.as_ref().is_some_and(is_past) {
+            if is_past(entered) {
                 continue;
             }
-            // Held twice so far: here and by the page. Only the first entry of a task weighs.
-            if let Some(task) = task.as_ref().filter(|task| Arc::strong_count(task) == 2) {
-                weight += task.weight();
-            }
-            self.ready.push_back(Event::Moved {
+            let (entry, task) = entered.clone();
+            return Some(Event::Moved {
+                entry,
                 task,
-                entry: *entry,
                 reset: mem::take(&mut self.owes_reset),
                 resume: self.at,
             });
         }
-        self.page = (self.page * 2).min(LARGEST_PAGE);
-    }
-
-    async fn is_still_at(&self, epoch: u32) -> Result<bool, Error> {
-        let log = self.hub.store.log(self.id, 0, 0).await?;
-        Ok(log.is_some_and(|log| log.epoch == epoch))
-    }
-
-    /// The tasks of these entries, and whether every one of them was known: one that is not is long past its retention,
-    /// or was lost.
-    async fn tasks(&self, entries: &[Moved]) -> Result<(HashMap<TaskId, Arc<Task>>, bool), Error> {
-        let mut ids: Vec<TaskId> = entries.iter().map(|entry| entry.task).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let lookups = self.hub.store.tasks(&ids).await?;
-        let mut tasks = HashMap::with_capacity(ids.len());
-        let mut all_known = true;
-        for (id, lookup) in ids.into_iter().zip(lookups) {
-            match lookup {
-                Lookup::Found(task) => {
-                    tasks.insert(id, light(*task));
-                }
-                Lookup::Missing => all_known = false,
-                Lookup::Expired => {}
-                Lookup::Fault(fault) => {
-                    tracing::error!(task = %id, fault, "a stored task cannot be read");
-                }
-            }
+        let (page, _) = self.telling.take()?;
+        self.behind = self.at.after < page.end;
+        if self.behind {
+            return None;
         }
-        Ok((tasks, all_known))
+        self.ended = page.batch.is_done();
+        if self.counters.as_ref() == Some(&page.batch) {
+            return None;
+        }
+        self.counters = Some(page.batch.clone());
+        Some(Event::Progress {
+            batch: Box::new(page.batch.clone()),
+            reset: mem::take(&mut self.owes_reset),
+            resume: self.at,
+        })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    ops::Bound,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -10,11 +11,12 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     sync::broadcast::error::RecvError,
+    task::yield_now,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, output::Outputs, reader::Reader, slot::Slot};
+use super::{Config, output::Outputs, pages::Pages, reader::Reader, slot::Slot};
 use crate::{
     clock::Timestamp,
     model::{BatchId, Due, Limits, TaskId, Unlimited, WaitReason, Waiting},
@@ -23,11 +25,14 @@ use crate::{
 
 /// How often it is counted who has not left yet. The count costs a lock and a walk over all places.
 const LEFT_EVERY: Duration = Duration::from_millis(20);
+/// Watchers that are woken without a pause.
+const WOKEN_AT_ONCE: usize = 512;
 
 /// Tells watchers when to look.
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     pub(super) reader: Reader,
+    pub(super) pages: Pages,
     pub(super) outputs: Outputs,
     limits: Arc<dyn Limits>,
     pub(super) draining: CancellationToken,
@@ -56,6 +61,7 @@ impl Hub {
             config,
             limits,
             reader: Reader::new(store.clone()),
+            pages: Pages::new(store.clone()),
             outputs: Outputs::new(store.clone()),
             store,
             draining,
@@ -89,13 +95,14 @@ impl Hub {
     ) -> impl Future<Output = ()> + Send + use<> {
         let mut changes = self.store.changes();
         async move {
+            let mut pauses = Pauses::default();
             loop {
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
                     change = changes.recv() => match change {
-                        Ok(change) => self.hear(&change),
-                        Err(RecvError::Lagged(_)) => self.hear(&Change::Gap),
+                        Ok(change) => self.hear(&change, &mut pauses).await,
+                        Err(RecvError::Lagged(_)) => self.hear(&Change::Gap, &mut pauses).await,
                         Err(RecvError::Closed) => return,
                     }
                 }
@@ -130,31 +137,50 @@ impl Hub {
         Place::new(self, id, |hub| &hub.batches)
     }
 
-    fn hear(&self, change: &Change) {
+    async fn hear(&self, change: &Change, pauses: &mut Pauses) {
         match change {
             Change::Moved(moved) => {
                 let mut last = None;
                 for moved in moved.iter() {
-                    self.tasks.wake(&moved.task);
+                    let mut woken = self.tasks.wake(&moved.task);
                     // The tasks of one batch mostly move together.
                     if last.replace(moved.batch) != Some(moved.batch) {
-                        self.batches.wake(&moved.batch);
+                        woken += self.batches.wake(&moved.batch);
                     }
+                    pauses.after(woken).await;
                 }
             }
             Change::Noted(notes) => {
                 for note in notes.iter() {
-                    self.tasks.note(&note.task, note.progress);
+                    let woken = self.tasks.note(&note.task, note.progress);
+                    pauses.after(woken).await;
                 }
             }
             Change::Amended(batch) => {
-                self.batches.wake(batch);
-                self.members.wake(batch);
+                let woken = self.batches.wake(batch) + self.members.wake(batch);
+                pauses.after(woken).await;
             }
             Change::Gap => {
-                self.tasks.wake_all();
-                self.batches.wake_all();
+                self.tasks.wake_all(pauses).await;
+                self.batches.wake_all(pauses).await;
             }
+        }
+    }
+}
+
+/// Whoever is woken has its turn before anything that comes later, such as the store's answers to it: when many are, the
+/// hub pauses now and then, so that the connection to the store is never given up for dead.
+#[derive(Debug, Default)]
+struct Pauses {
+    woken: usize,
+}
+
+impl Pauses {
+    async fn after(&mut self, woken: usize) {
+        self.woken += woken;
+        if self.woken >= WOKEN_AT_ONCE {
+            self.woken = 0;
+            yield_now().await;
         }
     }
 }
@@ -167,9 +193,9 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// Who watches what.
+/// Who watches what: by key, and by the slot's address, so that one of many who watch the same leaves as fast as any.
 #[derive(Debug)]
-struct Table<K>(Mutex<BTreeMap<K, Vec<Weak<Slot>>>>);
+struct Table<K>(Mutex<BTreeMap<(K, usize), Weak<Slot>>>);
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
@@ -177,50 +203,65 @@ impl<K> Default for Table<K> {
     }
 }
 
-impl<K: Ord> Table<K> {
-    fn wake(&self, key: &K) {
-        self.each(key, Slot::wake);
+impl<K: Ord + Copy> Table<K> {
+    /// Answers how many there were.
+    fn wake(&self, key: &K) -> usize {
+        self.each(key, Slot::wake)
     }
 
-    fn note(&self, key: &K, progress: u8) {
-        self.each(key, |slot| slot.note(progress));
+    fn note(&self, key: &K, progress: u8) -> usize {
+        self.each(key, |slot| slot.note(progress))
     }
 
-    fn each(&self, key: &K, act: impl Fn(&Slot)) {
-        if let Some(slots) = self.0.lock().get(key) {
-            slots.iter().filter_map(Weak::upgrade).for_each(|s| act(&s));
+    fn each(&self, key: &K, act: impl Fn(&Slot)) -> usize {
+        let all = self.0.lock();
+        let slots = all.range((*key, 0)..=(*key, usize::MAX));
+        let slots = slots.filter_map(|(_, slot)| slot.upgrade());
+        slots.map(|slot| act(&slot)).count()
+    }
+
+    /// Those who come meanwhile have yet to read.
+    async fn wake_all(&self, pauses: &mut Pauses) {
+        let mut last = None;
+        while let Some((place, woken)) = self.wake_after(last) {
+            last = Some(place);
+            pauses.after(woken).await;
         }
     }
 
-    fn wake_all(&self) {
-        let slots = self.0.lock();
-        let all = slots.values().flatten().filter_map(Weak::upgrade);
-        all.for_each(|slot| slot.wake());
+    /// Wakes some of those behind this place; answers the last one's, and how many there were.
+    fn wake_after(&self, last: Option<(K, usize)>) -> Option<((K, usize), usize)> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.0.lock();
+        let behind = all.range((after, Bound::Unbounded)).take(WOKEN_AT_ONCE);
+        let (mut reached, mut woken) = (None, 0);
+        for (place, slot) in behind {
+            (reached, woken) = (Some(*place), woken + 1);
+            if let Some(slot) = slot.upgrade() {
+                slot.wake();
+            }
+        }
+        reached.map(|place| (place, woken))
     }
 
     fn len(&self) -> usize {
-        self.0.lock().values().map(Vec::len).sum()
+        self.0.lock().len()
     }
 
     fn insert(&self, key: K, slot: &Arc<Slot>) {
-        let mut slots = self.0.lock();
-        slots.entry(key).or_default().push(Arc::downgrade(slot));
+        let place = (key, Arc::as_ptr(slot).addr());
+        self.0.lock().insert(place, Arc::downgrade(slot));
     }
 
     fn remove(&self, key: &K, slot: &Arc<Slot>) {
-        let mut all = self.0.lock();
-        if let Some(slots) = all.get_mut(key) {
-            slots.retain(|other| !std::ptr::eq(other.as_ptr(), Arc::as_ptr(slot)));
-            if slots.is_empty() {
-                all.remove(key);
-            }
-        }
+        let place = (*key, Arc::as_ptr(slot).addr());
+        self.0.lock().remove(&place);
     }
 }
 
 /// A watcher's place in the table; leaving the scope gives it up.
 #[derive(Debug)]
-pub(super) struct Place<K: Ord> {
+pub(super) struct Place<K: Ord + Copy> {
     hub: Arc<Hub>,
     key: K,
     table: fn(&Hub) -> &Table<K>,
@@ -243,8 +284,50 @@ impl<K: Ord + Copy> Place<K> {
     }
 }
 
-impl<K: Ord> Drop for Place<K> {
+impl<K: Ord + Copy> Drop for Place<K> {
     fn drop(&mut self) {
         (self.table)(&self.hub).remove(&self.key, &self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_woken_with_many_others_is_woken_once_and_in_parts() {
+        let table = Table::default();
+        let slots: Vec<Arc<Slot>> = (0..1_300).map(|_| Arc::default()).collect();
+        for (number, slot) in slots.iter().enumerate() {
+            table.insert(number / 100, slot);
+        }
+        let woken = || slots.iter().filter(|slot| slot.take_moved()).count();
+        let mut pauses = Pauses::default();
+        let mut waking = pin!(table.wake_all(&mut pauses));
+        for part in [WOKEN_AT_ONCE, WOKEN_AT_ONCE] {
+            assert!(poll!(&mut waking).is_pending());
+            assert_eq!(woken(), part);
+        }
+        waking.await;
+        assert_eq!(woken(), 1_300 - 2 * WOKEN_AT_ONCE);
+        assert_eq!(table.wake(&3), 100);
+        assert_eq!(woken(), 100);
+    }
+
+    #[test]
+    fn one_of_many_who_watch_the_same_leaves_alone() {
+        let table = Table::default();
+        let slots: [Arc<Slot>; 3] = Default::default();
+        for slot in &slots {
+            table.insert(7, slot);
+        }
+        table.remove(&7, &slots[1]);
+        assert_eq!((table.wake(&7), table.len()), (2, 2));
+        let woken = slots.each_ref().map(|slot| slot.take_moved());
+        assert_eq!(woken, [true, false, true]);
     }
 }

@@ -15,6 +15,7 @@ pub mod batch;
 pub mod hub;
 mod life;
 mod output;
+mod pages;
 mod reader;
 mod slot;
 mod sync;
@@ -103,10 +104,8 @@ pub enum Error {
 }
 
 /// An answer from before what was told. A store that has been replaced may give it until it knows.
-fn stale() -> Error {
-    Error::Store(store::Error::Unavailable(
-        "its answers do not fit what it said before".to_owned(),
-    ))
+fn stale() -> store::Error {
+    store::Error::Unavailable("its answers do not fit what it said before".to_owned())
 }
 
 /// A task as a watcher holds it: without its input, which is not told and may be large.

@@ -193,6 +193,10 @@ impl Watcher {
     async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    // Most of its life a stream has nothing to tell, and needs no room for it.
+                    self.ready = VecDeque::new();
+                }
                 self.life.told();
                 return Some(Ok(event));
             }
@@ -296,7 +300,7 @@ impl Watcher {
     /// Tells everything after what was told, if that is still there.
     fn tell(&mut self, task: Arc<Task>) -> Result<(), Error> {
         if task.epoch < self.at.epoch {
-            return Err(stale());
+            return Err(stale().into());
         }
         if self.last.is_some() && self.last != transition(&task, self.at.after) {
             self.reset(task);

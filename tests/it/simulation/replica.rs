@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tidings::{
     model::Prices,
     service::{self, Limits, Service},
-    store::Capacity,
+    store::{Capacity, Recalling, Store},
     upstream,
     watch::Hub,
     worker::{self, Registry, Worker},
@@ -48,7 +48,8 @@ impl Replica {
         let (shutdown, draining) = (CancellationToken::new(), CancellationToken::new());
         let stop = CancellationToken::new();
         let functions = Arc::new(Registry::default().with(Work(link.clone())));
-        let hub = Hub::new(link.clone(), draining.clone());
+        let store: Arc<dyn Store> = Arc::new(Recalling::new(link.clone()));
+        let hub = Hub::new(store.clone(), draining.clone());
         tokio::spawn(hub.clone().run(stop.clone()));
         let config = worker::Config {
             concurrency,
@@ -56,7 +57,7 @@ impl Replica {
             grace: GRACE,
             cache_ttl: DAY,
         };
-        let workers = Worker::new(link.clone(), upstream, functions.clone(), config);
+        let workers = Worker::new(store.clone(), upstream, functions.clone(), config);
         let worker = tokio::spawn(workers.run(shutdown.clone()));
         tokio::spawn(feed::run(link.clone()));
         let config = service::Config {
@@ -68,7 +69,7 @@ impl Replica {
             result_retention: DAY,
         };
         Arc::new(Replica {
-            service: Service::new(link.clone(), hub, functions, config, draining.clone()),
+            service: Service::new(store, hub, functions, config, draining.clone()),
             link,
             shutdown,
             draining,

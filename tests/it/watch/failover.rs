@@ -18,7 +18,7 @@ use tidings::{
         Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// A store before those that take its place one after the other.
 #[derive(Debug)]
@@ -26,7 +26,9 @@ pub(super) struct Failover {
     present: Mutex<(Arc<dyn Store>, u32)>,
     next: Mutex<Option<(Arc<dyn Store>, u32)>>,
     reads: AtomicUsize,
+    task_reads: AtomicUsize,
     hides_beginnings: AtomicBool,
+    holds_logs: watch::Sender<bool>,
 }
 
 impl Failover {
@@ -36,7 +38,9 @@ impl Failover {
             present: Mutex::new((store, 1)),
             next: Mutex::new(None),
             reads: AtomicUsize::new(0),
+            task_reads: AtomicUsize::new(0),
             hides_beginnings: AtomicBool::new(false),
+            holds_logs: watch::Sender::new(false),
         })
     }
 
@@ -68,6 +72,16 @@ impl Failover {
     /// How often a batch's log was read.
     pub(super) fn log_reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    /// How many tasks were read.
+    pub(super) fn task_reads(&self) -> usize {
+        self.task_reads.load(Ordering::SeqCst)
+    }
+
+    /// Whether reads of logs, once they are counted, wait.
+    pub(super) fn hold_logs(&self, holds: bool) {
+        self.holds_logs.send_replace(holds);
     }
 
     fn epoch(&self) -> u32 {
@@ -127,6 +141,7 @@ impl Store for Failover {
     }
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
+        self.task_reads.fetch_add(ids.len(), Ordering::SeqCst);
         let epoch = self.epoch();
         let mut lookups = self.present().tasks(ids).await?;
         for lookup in &mut lookups {
@@ -146,6 +161,8 @@ impl Store for Failover {
         if from == 0 && self.hides_beginnings.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("told to be away".into()));
         }
+        let mut holds = self.holds_logs.subscribe();
+        holds.wait_for(|holds| !holds).await.unwrap();
         let epoch = self.epoch();
         let log = self.present().log(id, from, max).await?;
         if let Some(next) = self.next.lock().take() {

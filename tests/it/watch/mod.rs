@@ -8,7 +8,9 @@ mod failover;
 mod hints;
 mod memory;
 mod output;
+mod recent;
 mod time;
+mod together;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -20,7 +22,7 @@ use tidings::{
         BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Unlimited, Work,
         WorkerId,
     },
-    store::{Append, Commit, Guard, Lookup, Store, Submission, Verdict},
+    store::{Append, Commit, Guard, Lookup, Recalling, Store, Submission, Verdict},
     watch::{Config, Error, Hub, Resume, batch, task},
 };
 use tokio::time::timeout;
@@ -43,6 +45,8 @@ type BatchEvents = Events<batch::Event>;
 /// A store, a hub on it, and words for what submitters and workers do.
 struct World {
     store: Arc<FaultyStore>,
+    /// The same, as workers and submitters of the hub's own process have it.
+    face: Arc<dyn Store>,
     failover: Arc<Failover>,
     hub: Arc<Hub>,
     draining: CancellationToken,
@@ -62,14 +66,29 @@ impl World {
         })
     }
 
+    /// One whose hub keeps in mind what its process has written.
+    fn recalling() -> Self {
+        let config = Config {
+            age: LONG,
+            ..Config::default()
+        };
+        World::facing(config, |store| Arc::new(Recalling::new(store)))
+    }
+
     fn with(config: Config) -> Self {
+        World::facing(config, |store| store)
+    }
+
+    fn facing(config: Config, face: impl FnOnce(Arc<FaultyStore>) -> Arc<dyn Store>) -> Self {
         let failover = Failover::before(empty());
         let store = FaultyStore::before(failover.clone());
         let draining = CancellationToken::new();
-        let hub = Hub::with(store.clone(), Arc::new(Unlimited), config, draining.clone());
+        let face = face(store.clone());
+        let hub = Hub::with(face.clone(), Arc::new(Unlimited), config, draining.clone());
         tokio::spawn(hub.clone().run(CancellationToken::new()));
         World {
             store,
+            face,
             failover,
             hub,
             draining,
@@ -114,7 +133,7 @@ impl World {
             idempotency: None,
         };
         self.submitted.lock().push(submission.clone());
-        self.store.submit(submission).await.unwrap();
+        self.face.submit(submission).await.unwrap();
         (id, ids.iter().collect())
     }
 
@@ -126,7 +145,11 @@ impl World {
 
     /// A worker takes up every task that waits.
     async fn acquire(&self) -> Vec<Task> {
-        let acquired = self.store.acquire(WorkerId(7), 1_000, LONG).await;
+        self.acquire_as(WorkerId(7)).await
+    }
+
+    async fn acquire_as(&self, worker: WorkerId) -> Vec<Task> {
+        let acquired = self.face.acquire(worker, 1_000, LONG).await;
         acquired.unwrap().tasks
     }
 
@@ -147,7 +170,7 @@ impl World {
                 }
             })
             .collect();
-        let verdicts = self.store.commit(commits).await.unwrap();
+        let verdicts = self.face.commit(commits).await.unwrap();
         assert!(verdicts.iter().all(|it| *it == Verdict::Applied));
     }
 

@@ -1,0 +1,151 @@
+use super::*;
+use crate::model::{Event, Outcome, Priority, WorkerId};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const KEPT_FOR: u64 = 1_000;
+
+fn spec(input: usize) -> Spec {
+    Spec {
+        work: Work::Prompt {
+            text: "x".repeat(input),
+        },
+        custom_id: "mine".into(),
+        model: "m".into(),
+        priority: Priority::High,
+        timeout_ms: 1,
+        deadline: NOW,
+        not_before: None,
+        status_retention_ms: KEPT_FOR,
+        result_retention_ms: KEPT_FOR,
+        max_attempts: 4,
+        labels: [("k".into(), "v".into())].into(),
+        retry_of: None,
+        create_time: NOW,
+        caching: None,
+        stream: false,
+        max_cost_micros: 0,
+        validation_retries: None,
+    }
+}
+
+fn batch() -> BatchId {
+    BatchId::new(NOW, 0, 5)
+}
+
+fn ids(count: u32) -> IdRange {
+    IdRange::new(NOW, 0, 99, count)
+}
+
+fn task(id: TaskId) -> Task {
+    Task::new(id, batch(), Arc::new(spec(100)), 7)
+}
+
+fn done(id: TaskId, text: usize) -> Task {
+    let mut task = task(id);
+    let worker = WorkerId(42);
+    let outcome = Box::new(Outcome {
+        text: "y".repeat(text),
+        ..Outcome::default()
+    });
+    for event in [Event::Acquired { worker }, Event::Succeeded(outcome)] {
+        task.apply(event, NOW).unwrap();
+    }
+    task
+}
+
+fn entry(task: TaskId, revision: u64) -> Moved {
+    Moved {
+        task,
+        batch: batch(),
+        revision,
+        status: Status::Queued,
+    }
+}
+
+fn recall(recent: &Recent, id: TaskId, revision: u64, epoch: u32) -> Option<Arc<Task>> {
+    let mut found = recent.recall(&[entry(id, revision)], epoch, NOW);
+    found.pop().flatten()
+}
+
+fn following() -> Recent {
+    let recent = Recent::default();
+    recent.follow(batch());
+    recent
+}
+
+#[test]
+fn what_has_come_as_far_in_the_same_epoch_is_recalled() {
+    let (recent, id) = (following(), ids(1).first);
+    recent.wrote([done(id, 3)].into_iter());
+    for revision in 1..=3 {
+        let task = recall(&recent, id, revision, 7).unwrap();
+        assert_eq!(task.outcome.as_ref().unwrap().text, "yyy");
+        assert_eq!(task.spec.weight(), 0, "the input is not told");
+        assert_eq!(task.spec.labels, spec(0).labels);
+    }
+    for (revision, epoch) in [(4, 7), (3, 6), (3, 8)] {
+        assert_eq!(recall(&recent, id, revision, epoch), None);
+    }
+    let over = NOW + std::time::Duration::from_millis(KEPT_FOR);
+    assert_eq!(recent.recall(&[entry(id, 3)], 7, over), [None]);
+}
+
+#[test]
+fn what_is_known_already_is_not_unlearnt() {
+    let (recent, id) = (following(), ids(1).first);
+    recent.reached(batch(), 7);
+    recent.wrote([done(id, 3)].into_iter());
+    recent.wrote([task(id)].into_iter());
+    recent.accepted(batch(), ids(1), &[Arc::new(spec(1))], 7);
+    assert_eq!(recall(&recent, id, 3, 7).unwrap().revision(), 3);
+}
+
+#[test]
+fn only_what_is_followed_is_kept_and_only_while_it_is() {
+    let recent = Recent::default();
+    let tasks: Vec<Task> = ids(2).iter().map(task).collect();
+    assert_eq!(recent.chosen(tasks.iter()).into_iter().flatten().count(), 0);
+    assert_eq!(recent.epoch(batch()), None);
+    recent.follow(batch());
+    recent.follow(batch());
+    recent.reached(batch(), 7);
+    recent.reached(batch(), 6);
+    assert_eq!(recent.epoch(batch()), Some(7));
+    assert_eq!(recent.chosen(tasks.iter()).into_iter().flatten().count(), 2);
+    recent.wrote(tasks.into_iter());
+    recent.leave(batch());
+    assert!(recall(&recent, ids(1).first, 1, 7).is_some());
+    recent.leave(batch());
+    assert!(recent.is_idle());
+    recent.follow(batch());
+    assert!(recall(&recent, ids(1).first, 1, 7).is_none());
+}
+
+#[test]
+fn it_holds_no_more_than_there_is_room_for() {
+    let recent = following();
+    let count = 200;
+    for id in ids(count).iter() {
+        recent.wrote([done(id, 1 << 20)].into_iter());
+        let kept = recent.kept.lock();
+        assert!(kept.young.weight + kept.old.weight <= ROOM + (2 << 20));
+    }
+    let last = ids(count).at(count - 1);
+    assert!(recall(&recent, last, 3, 7).is_some());
+    assert!(recall(&recent, ids(count).first, 3, 7).is_none());
+    recent.changed(ids(count).iter());
+    let kept = recent.kept.lock();
+    assert_eq!((kept.young.weight, kept.old.weight), (0, 0));
+}
+
+#[test]
+fn what_still_runs_is_not_kept_from_a_read() {
+    let (recent, id) = (following(), ids(1).first);
+    let mut running = task(id);
+    let worker = WorkerId(42);
+    running.apply(Event::Acquired { worker }, NOW).unwrap();
+    recent.read([Arc::new(running)].iter());
+    assert!(recall(&recent, id, 1, 7).is_none());
+    recent.read([Arc::new(done(id, 1))].iter());
+    assert!(recall(&recent, id, 1, 7).is_some());
+}
