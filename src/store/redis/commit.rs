@@ -105,7 +105,7 @@ impl RedisStore {
 }
 
 /// The arguments of as many script calls as it takes, each with the indexes of its tasks.
-fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<(Vec<Vec<u8>>, Vec<usize>)> {
+pub(super) fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<(Vec<Vec<u8>>, Vec<usize>)> {
     let mut calls: Vec<(Vec<Vec<u8>>, Vec<usize>)> = Vec::new();
     let mut bytes = 0;
     for index in indexes {
