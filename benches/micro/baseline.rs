@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Percent by which a count may differ from the baseline without anybody being told. What hashes with a random key comes
 /// out a little different each time, and so does what another change makes the optimiser lay out anew.
-const TOLERANCE: f64 = 5.0;
+const TOLERANCE: u64 = 5;
 
 /// What was counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,13 +57,15 @@ impl Counts {
 
 impl Judgement {
     fn compare(&mut self, name: &str, then: u64, now: u64) {
-        let change = percent(then, now);
-        let beside = format!("{now} instructions a round, {:.1} %", change.abs());
-        if change > TOLERANCE {
+        let beside = format!(
+            "{now} instructions a round, {:.1} %",
+            percent(then, now).abs()
+        );
+        if now * 100 > then * (100 + TOLERANCE) {
             self.faults.push(format!(
                 "{name}: {beside} more than the {then} of the baseline"
             ));
-        } else if change < -TOLERANCE {
+        } else if now * 100 < then * (100 - TOLERANCE) {
             self.hints.push(format!(
                 "{name}: {beside} fewer than the {then} of the baseline; record that with \
                  `scripts/count-instructions --record`, or it may be lost again unnoticed"

@@ -96,7 +96,7 @@ fn submission(count: u32) -> Submission {
         append: Append::New,
         keep_open: false,
         ids: IdRange::new(NOW, 0, 1 << 40, count),
-        specs: vec![Arc::new(spec()); count as usize],
+        specs: (0..count).map(|_| Arc::new(spec())).collect(),
         budget: None,
         idempotency: None,
     }
