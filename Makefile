@@ -1,11 +1,13 @@
 # make test   installs what the tests need (Debian or Ubuntu) and runs them all
 # make lint   format, clippy, protobuf and Python checks
+# make instructions  counts the instructions of the hot pieces and compares with the baseline; busy machines will do
 # make demo   the main job on a fresh machine
 # make bench  the benchmark figures
+# make bench-micro  the hot pieces by the clock
 # make bench-quota  half an hour of rate limits and faults, as the simulated upstream saw it
 # make soak   up to an hour of faults, and the table of what became of it
 
-.PHONY: setup test lint demo bench bench-quota soak stubs
+.PHONY: setup test lint instructions demo bench bench-micro bench-quota soak stubs
 
 VENV   := .tools/venv/bin
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -24,6 +26,9 @@ lint: setup
 	$(VENV)/python clients/python/generate --check
 	cd clients/python && $(abspath $(VENV))/python -m mypy
 
+instructions: setup
+	scripts/count-instructions
+
 # Writes the Python client's generated modules anew, after a change of proto/.
 stubs: setup
 	$(VENV)/python clients/python/generate
@@ -33,6 +38,9 @@ demo:
 
 bench: setup
 	scripts/bench
+
+bench-micro:
+	cargo bench --locked --bench micro
 
 bench-quota: setup
 	scripts/bench-quota

@@ -13,6 +13,8 @@ mod aside;
 mod ask;
 mod asked;
 mod assemble;
+#[doc(hidden)]
+pub mod bench;
 mod board;
 mod breaker;
 mod cache;

@@ -12,6 +12,7 @@ mod chaos;
 mod cli;
 mod conformance;
 mod embedded;
+mod instructions;
 mod nodes;
 mod quota;
 mod readme;

@@ -9,6 +9,8 @@ mod absence;
 mod acquire;
 pub mod address;
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod cluster;
 mod commit;
