@@ -49,8 +49,9 @@ impl Machine {
         if let Some(parked) = park {
             self.park(task.batch_id, parked)?;
         }
-        self.record(task.clone(), Some(from))?;
+        self.account(&task, Some(from))?;
         self.requeue_or_end(&task, live, head, now);
+        self.overlay.tasks.insert(task.id, task);
         Ok(Verdict::Applied)
     }
 

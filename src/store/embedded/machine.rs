@@ -14,6 +14,7 @@ use super::{
     output::Outputs,
     overlay::Overlay,
     read::View,
+    recent::Recent,
     vigil::Vigil,
 };
 use crate::{
@@ -32,6 +33,7 @@ pub(super) struct Machine {
     pub(super) batches: HashMap<BatchId, BatchRecord>,
     pub(super) progress: Progress,
     pub(super) outputs: Outputs,
+    pub(super) recent: Arc<Recent>,
     pub(super) capacity: Capacity,
     commit_seq: u64,
     clock: Arc<dyn Clock>,
@@ -43,8 +45,6 @@ impl Machine {
         disk: Arc<Disk>,
         vigil: Vigil,
         clock: Arc<dyn Clock>,
-        progress: Progress,
-        outputs: Outputs,
         capacity: Capacity,
     ) -> Result<Machine, Error> {
         Ok(Machine {
@@ -54,8 +54,9 @@ impl Machine {
             commit_seq: disk.commit_seq()?,
             disk,
             vigil,
-            progress,
-            outputs,
+            progress: Progress::default(),
+            outputs: Outputs::default(),
+            recent: Arc::default(),
             capacity,
             clock,
         })
@@ -74,7 +75,10 @@ impl Machine {
                 task.epoch = task.epoch.max(self.disk.epoch);
                 Ok(Some(task))
             }
-            None => View::new(&self.disk).task(id),
+            None => match self.recent.get(id) {
+                Some(task) => Ok(Some(task)),
+                None => View::new(&self.disk).task(id),
+            },
         }
     }
 
@@ -100,16 +104,23 @@ impl Machine {
     /// Takes note of a task's last transition: record, log, announcement and its batch's counters.
     /// The queues are the caller's part.
     pub(super) fn record(&mut self, task: Task, from: Option<Status>) -> Result<(), Error> {
+        self.account(&task, from)?;
+        self.overlay.tasks.insert(task.id, task);
+        Ok(())
+    }
+
+    /// As [`Machine::record`], but for the record itself.
+    pub(super) fn account(&mut self, task: &Task, from: Option<Status>) -> Result<(), Error> {
         let missing = || Error::Corrupt(format!("the batch of task {} is missing", task.id));
         let status = task.status();
-        let ended = self.ended(&task, from)?;
+        let ended = self.ended(task, from)?;
         if !self.batches.contains_key(&task.batch_id) {
             self.batch(task.batch_id)?;
         }
         // Whatever the clock says, the batch of a task that moves is not past its retention.
         let record = self.batches.get_mut(&task.batch_id).ok_or_else(missing)?;
         if let Some(funds) = &mut record.batch.funds {
-            charge(funds, &task, from, ended);
+            charge(funds, task, from, ended);
         }
         let position = record.log_end;
         record.log_end += 1;
@@ -134,7 +145,6 @@ impl Machine {
         if status.is_terminal() {
             self.schedule_removal(task.batch_id);
         }
-        self.overlay.tasks.insert(task.id, task);
         Ok(())
     }
 
@@ -264,6 +274,7 @@ impl Machine {
         let dirty = self.overlay.is_dirty();
         if dirty {
             self.commit_seq += 1;
+            self.recent.forget(self.overlay.tasks.keys());
             self.overlay
                 .write(&self.disk, self.commit_seq, &self.batches)?;
             self.vigil.promise.keep(self.commit_seq)?;
@@ -273,9 +284,15 @@ impl Machine {
         Ok(dirty)
     }
 
-    /// Starts the next group; answers the changes of the last one.
+    /// Starts the next group; answers the changes of the last one, which are written.
     pub(super) fn next_group(&mut self) -> Overlay {
-        let last = std::mem::replace(&mut self.overlay, Overlay::new(&self.disk));
+        let mut last = std::mem::replace(&mut self.overlay, Overlay::new(&self.disk));
+        let (epoch, now) = (self.disk.epoch, self.now());
+        let written = last.tasks.drain().map(|(_, mut task)| {
+            task.epoch = task.epoch.max(epoch);
+            task
+        });
+        self.recent.keep(written, now);
         for id in &last.batches {
             if self.batches.get(id).is_some_and(|it| it.batch.is_done()) {
                 self.batches.remove(id);

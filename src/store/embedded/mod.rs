@@ -20,6 +20,7 @@ mod output;
 mod overlay;
 mod promise;
 mod read;
+mod recent;
 mod submit;
 mod sweep;
 mod vigil;
@@ -53,6 +54,7 @@ use disk::Disk;
 use machine::Machine;
 use output::Outputs;
 use read::View;
+use recent::Recent;
 use submit::Prepared;
 use writer::{Health, Request, Writer};
 
@@ -64,6 +66,8 @@ const QUEUE_LEN: usize = 4_096;
 const CHANGES_LEN: usize = 4_096;
 /// Reads of so few records take microseconds, from memory or the page cache; more are kept off the async threads.
 const INLINE_READS: usize = 32;
+/// So many entries of a log, which lie side by side, take about as long as one record.
+const ENTRIES_A_READ: usize = 8;
 
 /// Progress of processing tasks: the revision it belongs to, and the percentage.
 type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
@@ -98,6 +102,7 @@ pub struct EmbeddedStore {
     health: Arc<Health>,
     progress: Progress,
     outputs: Outputs,
+    recent: Arc<Recent>,
     /// In memory: one process serves a directory, so it has nobody to agree with.
     slots: Slots,
     /// None once closed.
@@ -121,17 +126,11 @@ impl EmbeddedStore {
         let (disk, vigil) = open::open(&config.path, config.accept_data_loss)?;
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
-        let (progress, outputs) = (Progress::default(), Outputs::default());
-        let mut machine = Machine::new(
-            disk.clone(),
-            vigil,
-            clock.clone(),
-            progress.clone(),
-            outputs.clone(),
-            config.capacity,
-        )
-        .map_err(unreadable)?;
+        let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), config.capacity)
+            .map_err(unreadable)?;
         machine.boot().map_err(unreadable)?;
+        let (progress, outputs) = (machine.progress.clone(), machine.outputs.clone());
+        let recent = machine.recent.clone();
         let info = Info {
             name: "embedded",
             durability: Durability::Fsync,
@@ -160,6 +159,7 @@ impl EmbeddedStore {
             health,
             progress,
             outputs,
+            recent,
             slots: Slots::default(),
             open: RwLock::new(Some(Open { disk, requests })),
             writer: Mutex::new(Some(writer)),
@@ -297,14 +297,24 @@ impl Store for EmbeddedStore {
     }
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
-        let ids = ids.to_vec();
+        self.opened()?;
         let now = self.now();
         let progress = self.progress.clone();
-        self.read(ids.len(), move |view| {
-            let found = ids.iter().map(|id| view.lookup(*id, now, &progress));
-            found.collect()
-        })
-        .await
+        let recent = self
+            .recent
+            .look(ids, |task| read::found(task.clone(), now, &progress));
+        let others = ids.iter().zip(&recent).filter(|(_, found)| found.is_none());
+        let others: Vec<TaskId> = others.map(|(id, _)| *id).collect();
+        if others.is_empty() {
+            return Ok(recent.into_iter().flatten().collect());
+        }
+        let read = self.read(others.len(), move |view| {
+            let found = others.iter().map(|id| view.lookup(*id, now, &progress));
+            found.collect::<Result<Vec<_>, _>>()
+        });
+        let mut others = read.await?.into_iter();
+        let found = recent.into_iter().map(|it| it.or_else(|| others.next()));
+        Ok(found.flatten().collect())
     }
 
     async fn batch(&self, id: BatchId) -> Result<Option<Batch>, Error> {
@@ -314,7 +324,8 @@ impl Store for EmbeddedStore {
 
     async fn log(&self, id: BatchId, from: u64, max: usize) -> Result<Option<Log>, Error> {
         let now = self.now();
-        self.read(max, move |view| view.log(id, from, max, now))
+        let reads = max.div_ceil(ENTRIES_A_READ);
+        self.read(reads, move |view| view.log(id, from, max, now))
             .await
     }
 

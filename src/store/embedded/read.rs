@@ -59,21 +59,12 @@ impl<'a> View<'a> {
         now: Timestamp,
         progress: &Progress,
     ) -> Result<Lookup, Error> {
-        let mut task = match self.task(id) {
-            Ok(Some(task)) => task,
-            Ok(None) => return self.lookup_tomb(id, now),
-            Err(Error::Corrupt(fault)) => return Ok(Lookup::Fault(fault)),
-            Err(error) => return Err(error),
-        };
-        if let Some(expire) = task.expire_time().filter(|expire| *expire <= now) {
-            return Ok(gone(now, expire + TOMBSTONE_RETENTION));
+        match self.task(id) {
+            Ok(Some(task)) => Ok(found(task, now, progress)),
+            Ok(None) => self.lookup_tomb(id, now),
+            Err(Error::Corrupt(fault)) => Ok(Lookup::Fault(fault)),
+            Err(error) => Err(error),
         }
-        if let Some((revision, progress)) = progress.read().get(&id)
-            && *revision == task.revision()
-        {
-            task.progress = *progress;
-        }
-        Ok(Lookup::Found(Box::new(task)))
     }
 
     fn lookup_tomb(&self, id: TaskId, now: Timestamp) -> Result<Lookup, Error> {
@@ -239,6 +230,19 @@ impl<'a> View<'a> {
 /// A batch as of `view`.
 pub(super) fn batch(view: &View<'_>, id: BatchId, now: Timestamp) -> Result<Option<Batch>, Error> {
     Ok(view.batch(id, now)?.map(|record| record.batch))
+}
+
+/// What is told of a task that is stored.
+pub(super) fn found(mut task: Task, now: Timestamp, progress: &Progress) -> Lookup {
+    if let Some(expire) = task.expire_time().filter(|expire| *expire <= now) {
+        return gone(now, expire + TOMBSTONE_RETENTION);
+    }
+    if let Some((revision, progress)) = progress.read().get(&task.id)
+        && *revision == task.revision()
+    {
+        task.progress = *progress;
+    }
+    Lookup::Found(Box::new(task))
 }
 
 fn gone(now: Timestamp, until: Timestamp) -> Lookup {

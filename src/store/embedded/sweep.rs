@@ -55,6 +55,7 @@ impl Machine {
 
     /// Removes a task that is remembered until `until`.
     fn sweep_task(&mut self, id: TaskId, until: Timestamp, now: Timestamp) {
+        self.recent.forget([&id]);
         let disk = &self.disk;
         let writes = &mut self.overlay.writes;
         for keyspace in [&disk.state, &disk.spec, &disk.outcome] {

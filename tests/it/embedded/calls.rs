@@ -2,11 +2,11 @@
 
 use tidings::{
     clock::Clock,
-    model::retry,
+    model::{Event, retry},
     store::{Amendment, Append, Change, Cursor, Error, Guard, Lookup, Renewal, Store, Verdict},
 };
 
-use super::{HOUR, Home, LEASE, moved};
+use super::{HOUR, Home, LEASE, answered, moved};
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_told_and_hurts_no_other_task() {
@@ -178,4 +178,40 @@ async fn a_closed_store_answers_that_it_is_away() {
     assert!(matches!(store.stats().await, Err(Error::Unavailable(_))));
     let read = store.tasks(&[home.submission(1).ids.first]).await;
     assert!(matches!(read, Err(Error::Unavailable(_))));
+}
+
+/// Tasks that were written last come from memory, the log from disk: whatever is read meanwhile, it fits together.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_never_older_than_the_log_that_was_read_before_it() {
+    let home = Home::new();
+    let (batch, ids) = home.submit(40).await;
+    let store = home.store();
+    let reader = tokio::spawn(async move {
+        let mut seen = 0;
+        loop {
+            let log = store.log(batch, seen, 500).await.unwrap().unwrap();
+            let told: Vec<_> = log.entries.iter().map(|entry| entry.task).collect();
+            let lookups = store.tasks(&told).await.unwrap();
+            for (entry, lookup) in log.entries.iter().zip(lookups) {
+                let Lookup::Found(task) = lookup else {
+                    panic!("{lookup:?}");
+                };
+                assert!(task.revision() >= entry.revision, "{entry:?} {task:?}");
+            }
+            seen += log.entries.len() as u64;
+            if log.batch.is_done() && seen == log.end {
+                return seen;
+            }
+        }
+    });
+    for _ in 0..20 {
+        for task in home.acquire(ids.len()).await {
+            home.move_on(&task, Event::Released).await;
+        }
+    }
+    let tasks = home.acquire(ids.len()).await;
+    for task in &tasks {
+        home.move_on(task, answered()).await;
+    }
+    assert_eq!(reader.await.unwrap(), 40 * (1 + 2 * 20 + 2));
 }

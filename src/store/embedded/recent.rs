@@ -1,0 +1,136 @@
+//! Small tasks as they were last written, so that whoever starts them, or tells of them, need not fetch and decode what
+//! has just been encoded. Bounded; what is not here is on disk.
+//!
+//! What is about to be written leaves before the write and comes back after it: a task found here is never older than
+//! anything that was read from disk before, and nothing is found here that is not written.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+
+use crate::{
+    clock::Timestamp,
+    model::{Status, Task, TaskId},
+};
+
+/// Heavier tasks stay on disk: fetching them is what takes time then, and they would soon fill all the room.
+const HEAVIEST: usize = 4 << 10;
+/// What one half of a shelf holds.
+const ROOM: usize = 6 << 20;
+/// What a task takes besides its texts, about.
+const OVERHEAD: usize = 1 << 10;
+/// After so many queued tasks that found no room, those that have it longest lose it: they do not seem to start.
+const PATIENCE: usize = 1 << 16;
+
+/// The tasks written last.
+#[derive(Debug, Default)]
+pub(super) struct Recent(RwLock<Shelves>);
+
+/// Queued tasks and others do not drive each other out: of the former the oldest are needed first, of the latter the newest.
+#[derive(Debug, Default)]
+struct Shelves {
+    queued: Shelf,
+    moved: Shelf,
+    refused: usize,
+}
+
+/// What came last, and what came before that.
+#[derive(Debug, Default)]
+struct Shelf {
+    young: Half,
+    old: Half,
+}
+
+#[derive(Debug, Default)]
+struct Half {
+    tasks: HashMap<TaskId, Task>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// What `look` makes of each of these that is here, in order.
+    pub(super) fn look<T>(
+        &self,
+        ids: &[TaskId],
+        mut look: impl FnMut(&Task) -> T,
+    ) -> Vec<Option<T>> {
+        let shelves = self.0.read();
+        let found = ids.iter().map(|id| shelves.get(*id).map(&mut look));
+        found.collect()
+    }
+
+    /// A task, if it is here.
+    pub(super) fn get(&self, id: TaskId) -> Option<Task> {
+        self.0.read().get(id).cloned()
+    }
+
+    /// Takes out those that are about to be written.
+    pub(super) fn forget<'a>(&self, ids: impl IntoIterator<Item = &'a TaskId>) {
+        let mut shelves = self.0.write();
+        for id in ids {
+            shelves.take(*id);
+        }
+    }
+
+    /// Keeps those that have been written, as far as there is room and they may be wanted soon.
+    pub(super) fn keep(&self, tasks: impl IntoIterator<Item = Task>, now: Timestamp) {
+        let mut shelves = self.0.write();
+        for task in tasks {
+            let waits = task.status() == Status::Queued && task.due > now;
+            if !waits && task.weight() <= HEAVIEST {
+                shelves.put(task);
+            }
+        }
+    }
+}
+
+impl Shelves {
+    fn get(&self, id: TaskId) -> Option<&Task> {
+        let [moved, queued] = [&self.moved, &self.queued];
+        let mut halves = [&moved.young, &moved.old, &queued.young, &queued.old].into_iter();
+        halves.find_map(|half| half.tasks.get(&id))
+    }
+
+    fn take(&mut self, id: TaskId) {
+        let (moved, queued) = (&mut self.moved, &mut self.queued);
+        for half in [
+            &mut queued.young,
+            &mut queued.old,
+            &mut moved.young,
+            &mut moved.old,
+        ] {
+            if let Some(task) = half.tasks.remove(&id) {
+                half.bytes -= size(&task);
+                return;
+            }
+        }
+    }
+
+    fn put(&mut self, task: Task) {
+        let is_queued = task.status() == Status::Queued;
+        let shelf = match is_queued {
+            true => &mut self.queued,
+            false => &mut self.moved,
+        };
+        if shelf.young.bytes >= ROOM {
+            if is_queued && shelf.old.bytes > ROOM / 4 && self.refused < PATIENCE {
+                self.refused += 1;
+                return;
+            }
+            self.refused = 0;
+            shelf.old = std::mem::take(&mut shelf.young);
+        }
+        shelf.young.bytes += size(&task);
+        shelf.young.tasks.insert(task.id, task);
+    }
+}
+
+/// About what a task takes. Always the same for the same task.
+fn size(task: &Task) -> usize {
+    let labels = task.spec.labels.iter();
+    let labels: usize = labels.map(|(name, value)| name.len() + value.len()).sum();
+    OVERHEAD + task.weight() + labels + task.failures.len() * OVERHEAD
+}
+
+#[cfg(test)]
+mod tests;

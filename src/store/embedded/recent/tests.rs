@@ -1,0 +1,133 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    clock::Timestamp,
+    model::{BatchId, Event, IdRange, Priority, Spec, Work, WorkerId},
+};
+
+const NOW: Timestamp = Timestamp(1_000);
+
+fn tasks(count: u32, bytes: usize) -> Vec<Task> {
+    let spec = Arc::new(Spec {
+        work: Work::Prompt {
+            text: "x".repeat(bytes),
+        },
+        custom_id: String::new(),
+        model: String::new(),
+        priority: Priority::Normal,
+        timeout_ms: 1,
+        deadline: NOW,
+        not_before: None,
+        status_retention_ms: 2,
+        result_retention_ms: 3,
+        max_attempts: 4,
+        labels: [].into(),
+        retry_of: None,
+        create_time: NOW,
+        caching: None,
+        stream: false,
+        max_cost_micros: 0,
+        validation_retries: None,
+    });
+    let ids = IdRange::new(NOW, 0, 7, count);
+    let tasks = ids
+        .iter()
+        .map(|id| Task::new(id, BatchId::new(NOW, 0, 5), spec.clone(), 1));
+    tasks.collect()
+}
+
+fn started(task: &Task) -> Task {
+    let mut task = task.clone();
+    let worker = WorkerId(42);
+    task.apply(Event::Acquired { worker }, NOW).unwrap();
+    task
+}
+
+fn start(recent: &Recent, task: &Task) {
+    recent.forget([&task.id]);
+    recent.keep([started(task)], NOW);
+}
+
+fn held(recent: &Recent) -> usize {
+    let shelves = recent.0.read();
+    let shelves = [&shelves.moved, &shelves.queued];
+    let bytes = shelves.map(|shelf| {
+        for half in [&shelf.young, &shelf.old] {
+            assert_eq!(half.bytes, half.tasks.values().map(size).sum::<usize>());
+        }
+        shelf.young.bytes + shelf.old.bytes
+    });
+    bytes.iter().sum()
+}
+
+#[test]
+fn a_task_is_found_as_it_was_last_written_and_not_while_it_is_written() {
+    let recent = Recent::default();
+    let [one, other] = <[Task; 2]>::try_from(tasks(2, 10)).unwrap();
+    recent.keep([one.clone(), other.clone()], NOW);
+    assert_eq!(recent.get(one.id), Some(one.clone()));
+    recent.forget([&one.id]);
+    assert_eq!(recent.get(one.id), None);
+    let found = recent.look(&[one.id, other.id], Task::revision);
+    assert_eq!(found, [None, Some(1)]);
+    recent.keep([started(&one)], NOW);
+    assert_eq!(recent.get(one.id), Some(started(&one)));
+    recent.forget([&one.id]);
+    recent.keep([one.clone()], NOW);
+    assert_eq!(recent.get(one.id), Some(one));
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_of_those_that_have_moved_the_newest() {
+    let recent = Recent::default();
+    let all = tasks(40_000, 200);
+    for task in &all {
+        recent.keep([task.clone()], NOW);
+        start(&recent, task);
+    }
+    assert!(held(&recent) <= 2 * ROOM + 8 * OVERHEAD);
+    let found = |task: &Task| recent.get(task.id).is_some();
+    assert!(all[36_000..].iter().all(found));
+    assert!(!all[..20_000].iter().any(found));
+}
+
+#[test]
+fn of_those_that_wait_the_first_stay_until_they_start() {
+    let recent = Recent::default();
+    let all = tasks(30_000, 200);
+    recent.keep(all.iter().cloned(), NOW);
+    let found = |task: &Task| recent.get(task.id).is_some();
+    let here = all.iter().take_while(|task| found(task)).count();
+    assert!(here > 8_000, "{here}");
+    assert!(!all[here..].iter().any(found));
+    for task in &all[..here] {
+        start(&recent, task);
+    }
+    recent.forget([&all[29_999].id]);
+    recent.keep([all[29_999].clone()], NOW);
+    assert!(found(&all[29_999]), "there is room again");
+}
+
+#[test]
+fn those_that_never_start_lose_their_room_in_the_end() {
+    let recent = Recent::default();
+    let all = tasks(110_000, 200);
+    recent.keep(all.iter().cloned(), NOW);
+    assert_eq!(recent.get(all[0].id), None);
+    assert!(held(&recent) <= 2 * ROOM + 8 * OVERHEAD);
+}
+
+#[test]
+fn heavy_tasks_and_those_whose_time_has_not_come_stay_on_disk() {
+    let recent = Recent::default();
+    let heavy = tasks(1, HEAVIEST + 1);
+    recent.keep(heavy.clone(), NOW);
+    assert_eq!(recent.get(heavy[0].id), None);
+    let mut later = tasks(1, 10).remove(0);
+    later.due = Timestamp(NOW.0 + 1);
+    recent.keep([later.clone()], NOW);
+    assert_eq!(recent.get(later.id), None);
+    recent.keep([started(&later)], NOW);
+    assert!(recent.get(later.id).is_some());
+}
