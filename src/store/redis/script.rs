@@ -169,6 +169,8 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     let mut constants = keys::lua_names();
     constants.push(("PUBLISH", format!("'{publish}'")));
     constants.push(("BATCH_FIELDS", BATCH_FIELDS.into()));
+    let pad = format!("string.rep('\\0', {})", held::PAD_LEN);
+    constants.push(("LEASE_PAD", pad));
     let numbers = limits().into_iter().chain(numbers());
     constants.extend(numbers.map(|(name, number)| (name, number.to_string())));
     constants
@@ -210,7 +212,6 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("RANGE_LEN", reply::RANGE_LEN as u64),
         ("HEAD_LEN", record::HEAD_LEN as u64),
         ("HEAD_END", record::HEAD_LEN as u64 - 1),
-        ("LEASE_LEN", held::LEASE_LEN as u64),
         ("LEASE_WORKER_AT", held::WORKER_AT as u64),
         ("LEASE_EXPIRY_AT", held::EXPIRY_AT as u64),
         ("LEASE_PROGRESS_AT", held::PROGRESS_AT as u64),

@@ -126,7 +126,7 @@ local function form_of(head)
   if status ~= QUEUED or deadline <= now then return false end
   return {
     cost = cost * 1000,
-    lease = struct.pack('>I4I8I4i8c8i8BBB', epoch, revision + 1, attempt + 1, now, worker, now + lease, progress, 0, 0),
+    lease = struct.pack('>I4I8I4i8c8i8BBB', epoch, revision + 1, attempt + 1, now, worker, now + lease, progress, 0, 0) .. LEASE_PAD,
     tail = struct.pack('>I4BBBB', revision + 1, PROCESSING, 0, 0, 0),
   }
 end

@@ -144,7 +144,7 @@ for i = first_bill, last_bill, 5 do
   if lease then
     local bill = bills[ARGV[i + 1]] or { reserved = 0, spent = 0 }
     bills[ARGV[i + 1]] = bill
-    local sent, aside = string.byte(lease, LEASE_SENT_AT + 1, LEASE_LEN)
+    local sent, aside = string.byte(lease, LEASE_SENT_AT + 1, LEASE_SENT_AT + 2)
     if ARGV[i + 3] ~= '1' then cost = sent == 1 and most or 0 end
     if aside == 1 then most = 0 end
     bill.reserved, bill.spent = bill.reserved + most, bill.spent + cost

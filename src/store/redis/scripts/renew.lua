@@ -31,11 +31,11 @@ end
 local function renew(id, fence, progress, mark)
   local lease = fresh[id] or redis.call('HGET', HELD, id)
   if not lease or not fits(fence, lease) then return false end
-  local before, sent, aside = string.byte(lease, LEASE_PROGRESS_AT + 1, LEASE_LEN)
+  local before, sent, aside = string.byte(lease, LEASE_PROGRESS_AT + 1, LEASE_PROGRESS_AT + 3)
   aside = fund(id, sent, aside, mark)
   if not aside then return false end
   if mark == '1' then sent = 1 end
-  fresh[id] = string.sub(lease, 1, LEASE_EXPIRY_AT) .. struct.pack('>i8BBB', expiry, progress, sent, aside)
+  fresh[id] = string.sub(lease, 1, LEASE_EXPIRY_AT) .. struct.pack('>i8BBB', expiry, progress, sent, aside) .. LEASE_PAD
   leases[#leases + 1] = id
   leases[#leases + 1] = fresh[id]
   renewed[#renewed + 1] = id
