@@ -48,6 +48,9 @@ pub struct Task {
     pub aside: bool,
 }
 
+/// About what a task with its spec takes in memory besides texts, failures and history.
+const RECORD: usize = 768;
+
 impl Task {
     /// A task just submitted: queued, at revision 1.
     pub fn new(id: TaskId, batch_id: BatchId, spec: Arc<Spec>, epoch: u32) -> Self {
@@ -220,6 +223,22 @@ impl Task {
         self.spec.weight() as usize
             + answer.map_or(0, |answer| answer.text.len() + answer.body.len())
             + self.partial.as_ref().map_or(0, |text| text.len())
+    }
+
+    /// About how many bytes it takes in memory. Always the same for the same task.
+    pub fn size(&self) -> usize {
+        RECORD + self.content()
+    }
+
+    /// About how many bytes those parts of it take that differ from task to task.
+    pub fn content(&self) -> usize {
+        let names = self.spec.custom_id.len() + self.spec.model.len();
+        let labels = self.spec.labels.iter();
+        let labels: usize = labels.map(|(name, value)| name.len() + value.len()).sum();
+        let failures = self.failures.iter();
+        let failures: usize = failures.map(|it| size_of_val(it) + it.message.len()).sum();
+        let history = self.history.len() * size_of::<Transition>();
+        self.weight() + names + labels + failures + history
     }
 
     /// The failure of a task whose deadline has passed: it names what held the task up.

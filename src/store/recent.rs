@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -23,8 +24,6 @@ use crate::{
 
 /// What all of it may weigh. Twice so much is never held.
 const ROOM: usize = 16 << 20;
-/// What a task weighs besides its answer, about.
-const TASK: usize = 512;
 
 /// Tasks as they were when this process last wrote or read them.
 #[derive(Debug, Default)]
@@ -91,11 +90,8 @@ impl Recent {
     /// entry says, and is not to be removed by now.
     pub fn recall(&self, entries: &[Moved], epoch: u32, now: Timestamp) -> Vec<Option<Arc<Task>>> {
         let kept = self.kept.lock();
-        let serves = |task: &&Arc<Task>, entry: &Moved| {
-            task.epoch == epoch
-                && task.revision() >= entry.revision
-                && task.expire_time().is_none_or(|time| time > now)
-        };
+        let serves =
+            |task: &&Arc<Task>, entry: &Moved| task.epoch == epoch && has_told(task, entry, now);
         let found = entries.iter().map(|entry| {
             let task = kept.get(&entry.task)?;
             Some(task).filter(|task| serves(task, entry)).cloned()
@@ -133,6 +129,10 @@ impl Recent {
     pub(super) fn wrote(&self, tasks: impl Iterator<Item = Task>) {
         let mut kept = self.kept.lock();
         for mut task in tasks {
+            // The last who followed it may have left meanwhile.
+            if !kept.followed.contains_key(&task.batch_id) {
+                continue;
+            }
             let before = kept.get(&task.id).map(|known| known.spec.clone());
             task.spec = before.unwrap_or_else(|| Arc::new(light(&task.spec)));
             kept.put(Arc::new(task));
@@ -142,6 +142,9 @@ impl Recent {
     /// Tasks were accepted into a followed batch, whose log was read in this epoch before.
     pub(super) fn accepted(&self, batch: BatchId, ids: IdRange, specs: &[Arc<Spec>], epoch: u32) {
         let mut kept = self.kept.lock();
+        if !kept.followed.contains_key(&batch) {
+            return;
+        }
         for (id, spec) in ids.iter().zip(specs) {
             // A worker may have been given it before whoever submitted it was answered.
             if kept.get(&id).is_none() {
@@ -186,7 +189,7 @@ impl Kept {
             return;
         }
         self.forget(&task.id);
-        self.young.weight += weight(&task);
+        self.young.weight += task.size();
         self.young.tasks.insert(task.id, task);
         if self.young.weight > ROOM / 2 {
             self.old = mem::take(&mut self.young);
@@ -197,13 +200,19 @@ impl Kept {
 impl Generation {
     fn remove(&mut self, id: &TaskId) {
         if let Some(task) = self.tasks.remove(id) {
-            self.weight -= weight(&task);
+            self.weight -= task.size();
         }
     }
 }
 
-fn weight(task: &Task) -> usize {
-    TASK + task.weight()
+/// Whether the task has come to what the entry says, and no part of it can be past its retention by now: others may have
+/// ended it since.
+fn has_told(task: &Task, entry: &Moved, now: Timestamp) -> bool {
+    let index = usize::try_from(entry.revision).ok();
+    let told = index.and_then(|revision| task.history.get(revision.checked_sub(1)?));
+    let keep = Duration::from_millis(task.spec.status_retention_ms);
+    let expiry = task.expire_time().unwrap_or(task.last().at + keep);
+    told.is_some_and(|it| it.status == entry.status) && now < expiry
 }
 
 /// A spec without its input, which is not told and may be large.

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     ops::Bound,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -193,13 +196,19 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// Who watches what: by key, and by the slot's address, so that one of many who watch the same leaves as fast as any.
+/// Who watches what: by key, and by a number of its own, so that one of many who watch the same leaves as fast as any.
 #[derive(Debug)]
-struct Table<K>(Mutex<BTreeMap<(K, usize), Weak<Slot>>>);
+struct Table<K> {
+    slots: Mutex<BTreeMap<(K, u64), Weak<Slot>>>,
+    next: AtomicU64,
+}
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
-        Table(Mutex::new(BTreeMap::new()))
+        Table {
+            slots: Mutex::new(BTreeMap::new()),
+            next: AtomicU64::new(0),
+        }
     }
 }
 
@@ -214,8 +223,8 @@ impl<K: Ord + Copy> Table<K> {
     }
 
     fn each(&self, key: &K, act: impl Fn(&Slot)) -> usize {
-        let all = self.0.lock();
-        let slots = all.range((*key, 0)..=(*key, usize::MAX));
+        let all = self.slots.lock();
+        let slots = all.range((*key, 0)..=(*key, u64::MAX));
         let slots = slots.filter_map(|(_, slot)| slot.upgrade());
         slots.map(|slot| act(&slot)).count()
     }
@@ -230,9 +239,9 @@ impl<K: Ord + Copy> Table<K> {
     }
 
     /// Wakes some of those behind this place; answers the last one's, and how many there were.
-    fn wake_after(&self, last: Option<(K, usize)>) -> Option<((K, usize), usize)> {
+    fn wake_after(&self, last: Option<(K, u64)>) -> Option<((K, u64), usize)> {
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let all = self.0.lock();
+        let all = self.slots.lock();
         let behind = all.range((after, Bound::Unbounded)).take(WOKEN_AT_ONCE);
         let (mut reached, mut woken) = (None, 0);
         for (place, slot) in behind {
@@ -245,17 +254,19 @@ impl<K: Ord + Copy> Table<K> {
     }
 
     fn len(&self) -> usize {
-        self.0.lock().len()
+        self.slots.lock().len()
     }
 
-    fn insert(&self, key: K, slot: &Arc<Slot>) {
-        let place = (key, Arc::as_ptr(slot).addr());
-        self.0.lock().insert(place, Arc::downgrade(slot));
+    /// Answers the number under which the slot is known.
+    fn insert(&self, key: K, slot: &Arc<Slot>) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut slots = self.slots.lock();
+        slots.insert((key, number), Arc::downgrade(slot));
+        number
     }
 
-    fn remove(&self, key: &K, slot: &Arc<Slot>) {
-        let place = (*key, Arc::as_ptr(slot).addr());
-        self.0.lock().remove(&place);
+    fn remove(&self, key: K, number: u64) {
+        self.slots.lock().remove(&(key, number));
     }
 }
 
@@ -264,6 +275,7 @@ impl<K: Ord + Copy> Table<K> {
 pub(super) struct Place<K: Ord + Copy> {
     hub: Arc<Hub>,
     key: K,
+    number: u64,
     table: fn(&Hub) -> &Table<K>,
     pub(super) slot: Arc<Slot>,
 }
@@ -274,10 +286,10 @@ impl<K: Ord + Copy> Place<K> {
     }
 
     fn of(hub: &Arc<Hub>, key: K, table: fn(&Hub) -> &Table<K>, slot: Arc<Slot>) -> Self {
-        table(hub).insert(key, &slot);
         Place {
             hub: hub.clone(),
             key,
+            number: table(hub).insert(key, &slot),
             table,
             slot,
         }
@@ -286,7 +298,7 @@ impl<K: Ord + Copy> Place<K> {
 
 impl<K: Ord + Copy> Drop for Place<K> {
     fn drop(&mut self) {
-        (self.table)(&self.hub).remove(&self.key, &self.slot);
+        (self.table)(&self.hub).remove(self.key, self.number);
     }
 }
 
@@ -322,10 +334,8 @@ mod tests {
     fn one_of_many_who_watch_the_same_leaves_alone() {
         let table = Table::default();
         let slots: [Arc<Slot>; 3] = Default::default();
-        for slot in &slots {
-            table.insert(7, slot);
-        }
-        table.remove(&7, &slots[1]);
+        let numbers = slots.each_ref().map(|slot| table.insert(7, slot));
+        table.remove(7, numbers[1]);
         assert_eq!((table.wake(&7), table.len()), (2, 2));
         let woken = slots.each_ref().map(|slot| slot.take_moved());
         assert_eq!(woken, [true, false, true]);

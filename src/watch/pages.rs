@@ -19,7 +19,7 @@ use crate::{
 
 /// A page ends with the task that makes it this heavy. With the number of its entries that bounds what a watcher that
 /// has stopped reading holds in memory.
-const HEAVY_PAGE: usize = 64 << 10;
+const HEAVY_PAGE: usize = 128 << 10;
 
 /// A piece of a batch's log. Entries and tasks are as of one epoch, and every task has come as far as its entries say.
 #[derive(Debug)]
@@ -101,17 +101,16 @@ impl Pages {
 
     fn ask(&self, place: Place, ask: Ask) {
         match self.under_way.lock().entry(place) {
-            Entry::Occupied(mut asked) => asked.get_mut().push(ask),
-            Entry::Vacant(free) => {
-                free.insert(Vec::new());
-                let reading = Reading {
-                    place,
-                    under_way: self.under_way.clone(),
-                    is_over: false,
-                };
-                tokio::spawn(reading.run(self.store.clone(), vec![ask]));
-            }
-        }
+            Entry::Occupied(mut asked) => return asked.get_mut().push(ask),
+            Entry::Vacant(free) => free.insert(Vec::new()),
+        };
+        // The lock is free by now: a runtime that shuts down drops the reading at once, which takes it.
+        let reading = Reading {
+            place,
+            under_way: self.under_way.clone(),
+            is_over: false,
+        };
+        tokio::spawn(reading.run(self.store.clone(), vec![ask]));
     }
 }
 
@@ -204,7 +203,7 @@ fn lightest(entries: &[Entered]) -> usize {
             return index;
         }
         if let Some(task) = task.as_ref().filter(|_| seen.insert(entry.task)) {
-            weight += task.weight();
+            weight += task.content();
         }
     }
     entries.len()

@@ -22,7 +22,7 @@ pub(super) struct Finished {
     /// What it had put out.
     pub(super) said: String,
     /// Kept until the commit, so that a slow store slows the pool down in the end instead of filling memory.
-    pub(super) _slot: Slot,
+    pub(super) _slot: Option<Slot>,
 }
 
 /// Commits until every sender is gone and everything sent is committed.

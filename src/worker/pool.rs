@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     journal,
-    model::{Event, Status, Task, WorkerId},
+    model::{Event, Status, Task, Work, WorkerId},
     store::{Change, Store},
 };
 
@@ -100,8 +100,12 @@ impl Pool {
             {
                 Ok(acquired) => {
                     backoff.reset();
-                    for (task, slot) in acquired.tasks.into_iter().zip(slots) {
-                        self.start(task, slot);
+                    let mut slots = slots.into_iter();
+                    for task in acquired.tasks {
+                        match slots.next() {
+                            Some(slot) => self.start(task, slot),
+                            None => self.give_back(task),
+                        }
                     }
                     if !acquired.more {
                         self.wait(work, acquired.next_due, shutdown).await;
@@ -151,6 +155,18 @@ impl Pool {
         }
     }
 
+    /// An acquire whose answer was lost had asked for more than there is room for by now.
+    fn give_back(&self, task: Task) {
+        journal::moved(&task);
+        let finished = Finished {
+            task: Arc::new(task),
+            event: Event::Released,
+            said: String::new(),
+            _slot: None,
+        };
+        self.done.send(finished.task.id, finished);
+    }
+
     fn start(&self, task: Task, mut slot: Slot) {
         let (lost, progress) = self.held.insert(&task);
         let (runner, held, done) = (self.runner.clone(), self.held.clone(), self.done.clone());
@@ -170,7 +186,9 @@ impl Pool {
             };
             // However it ended, it waits for no turn any more.
             drop(slot.waiting());
-            if matches!(event, Event::Succeeded(_)) {
+            // What was paid for stays within the bound on what may run: it would be paid for again if this process were lost.
+            let was_free = matches!(task.spec.work, Work::Function { .. });
+            if was_free && matches!(event, Event::Succeeded(_)) {
                 slot.end();
             }
             let id = task.id;
@@ -178,7 +196,7 @@ impl Pool {
                 task,
                 event,
                 said,
-                _slot: slot,
+                _slot: Some(slot),
             };
             // The other end outlives this one.
             done.send(id, finished);

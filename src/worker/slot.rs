@@ -105,7 +105,7 @@ impl Slot {
     }
 
     /// The task has been answered: another may run while its commit is under way, unless as many as may run wait for theirs.
-    /// Not for one that failed: what its commit says may hold others back.
+    /// Not for one that failed, since what its commit says may hold others back.
     pub(super) fn end(&mut self) {
         if let Ok(ended) = self.room.0.ended.clone().try_acquire_owned() {
             self.ended = Some(ended);

@@ -17,8 +17,6 @@ use crate::{
 const HEAVIEST: usize = 4 << 10;
 /// What one half of a shelf holds.
 const ROOM: usize = 6 << 20;
-/// What a task takes besides its texts, about.
-const OVERHEAD: usize = 1 << 10;
 /// After so many queued tasks that found no room, those that have it longest lose it: they do not seem to start.
 const PATIENCE: usize = 1 << 16;
 
@@ -100,7 +98,7 @@ impl Shelves {
             &mut moved.old,
         ] {
             if let Some(task) = half.tasks.remove(&id) {
-                half.bytes -= size(&task);
+                half.bytes -= task.size();
                 return;
             }
         }
@@ -120,16 +118,9 @@ impl Shelves {
             self.refused = 0;
             shelf.old = std::mem::take(&mut shelf.young);
         }
-        shelf.young.bytes += size(&task);
+        shelf.young.bytes += task.size();
         shelf.young.tasks.insert(task.id, task);
     }
-}
-
-/// About what a task takes. Always the same for the same task.
-fn size(task: &Task) -> usize {
-    let labels = task.spec.labels.iter();
-    let labels: usize = labels.map(|(name, value)| name.len() + value.len()).sum();
-    OVERHEAD + task.weight() + labels + task.failures.len() * OVERHEAD
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ const SWEEP_MAX: u64 = 500;
 /// Log entries in one reply: 24 bytes each.
 const LOG_MAX: usize = 10_000;
 
+/// Calls of one sweep where there is more than one removes: others have the store in between.
+const SWEEPS: usize = 8;
+
 impl RedisStore {
     pub(super) async fn read_log(
         &self,
@@ -74,6 +77,19 @@ impl RedisStore {
 
     /// Removes tasks past their retention, and what is left of batches that Redis has let expire.
     pub(super) async fn forget_expired(&self) -> Result<usize, Error> {
+        let mut removed = 0;
+        for _ in 0..SWEEPS {
+            let (some, more) = self.forget_some().await?;
+            removed += some;
+            if !more {
+                break;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// One bounded call for each partition: how much it removed, and whether there is more.
+    async fn forget_some(&self) -> Result<(usize, bool), Error> {
         let calls: Vec<Call> = (0..self.partitions)
             .zip(&self.swept)
             .map(|(partition, swept)| Call {
@@ -82,23 +98,24 @@ impl RedisStore {
                 args: vec![decimal(swept.load(Ordering::Relaxed)), decimal(SWEEP_MAX)],
             })
             .collect();
-        let mut removed = 0;
+        let (mut removed, mut is_more) = (0, false);
         for (index, answer) in self.router.run_some(&calls).await? {
             let odd = || reply::odd("a sweep");
             let swept = &self.swept[index];
-            let [looked, gone, tasks] = reply::array(&answer).ok_or_else(odd)? else {
+            let [looked, gone, tasks, more] = reply::array(&answer).ok_or_else(odd)? else {
                 return Err(odd());
             };
             let looked = reply::count(looked).ok_or_else(odd)?;
             let gone = reply::count(gone).ok_or_else(odd)?;
             removed += (gone + reply::count(tasks).ok_or_else(odd)?) as usize;
+            is_more |= reply::bytes(more) == Some(b"1");
             if looked < SWEEP_MAX {
                 swept.store(0, Ordering::Relaxed);
             } else {
                 swept.fetch_add(looked - gone, Ordering::Relaxed);
             }
         }
-        Ok(removed)
+        Ok((removed, is_more))
     }
 
     pub(super) async fn count(&self) -> Result<Stats, Error> {

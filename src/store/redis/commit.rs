@@ -1,6 +1,6 @@
 //! Writing tasks that were moved by one transition.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use redis::Value;
 
@@ -26,7 +26,11 @@ impl RedisStore {
         let mut open: Vec<usize> = (0..commits.len()).collect();
         while !open.is_empty() {
             let (mut calls, mut members) = (Vec::new(), Vec::new());
-            for (partition, indexes) in self.by_partition(commits, &open) {
+            // Of two commits of one task the second has to find what the first has left.
+            let mut ids = HashSet::with_capacity(open.len());
+            let is_first = |index: &usize| ids.insert(commits[*index].task.id);
+            let (firsts, seconds): (Vec<_>, Vec<_>) = open.into_iter().partition(is_first);
+            for (partition, indexes) in self.by_partition(commits, &firsts) {
                 for packed in pack_all(commits, &indexes) {
                     let (part, args) = packed.into_args();
                     calls.push(Call {
@@ -37,7 +41,7 @@ impl RedisStore {
                     members.push(part);
                 }
             }
-            open.clear();
+            open = seconds;
             let answers = self.router.run_each(&calls).await?;
             for ((call, answer), part) in calls.iter().zip(answers).zip(members) {
                 let told = self.verdicts(call.partition, &answer, part.len())?;

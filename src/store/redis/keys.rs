@@ -11,7 +11,8 @@
 //! r:<n>       list    batches with such a list that are not parked, each once, the one whose turn is next first
 //! d           zset    ids that wait, by due time
 //! timer       zset    by instant, what may have run out then: `l`, the instant, and the ids of tasks whose leases were given
-//!                     together; or `d`, an id range and its batch, for tasks that share a deadline
+//!                     together; `d`, an id range and its batch, for tasks that share a deadline; or `i`, the instant, and
+//!                     the ids of those of them that have passed it
 //! old         zset    by instant, what is past its retention then: the instant, and ids of tasks that ended together
 //! ids         zset    every id range that was accepted, with its batch; goes with the batch
 //! b:<batch>   hash    counters, sums, state and money of a batch

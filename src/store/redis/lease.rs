@@ -1,7 +1,7 @@
 //! Extending leases, and finding tasks whose time ran out.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -77,7 +77,7 @@ impl RedisStore {
 
     /// How many tasks, up to `max`, are overdue by the timers, and those of them that can be read.
     async fn look_overdue(&self, max: usize) -> Result<(usize, Vec<Task>), Error> {
-        let mut ids: Vec<TaskId> = Vec::new();
+        let mut ids = BTreeSet::new();
         let mut partitions: Vec<u16> = self.round().collect();
         let (mut failed, mut answered) = (None, false);
         // Most timers have nothing left to time; a call looks at a bounded number of them.
@@ -105,7 +105,7 @@ impl RedisStore {
             // Whoever asked knows that the store was away.
             return Err(error);
         }
-        ids.truncate(max);
+        let ids: Vec<TaskId> = ids.into_iter().take(max).collect();
         let found = self.lookup_all(&ids).await?.into_iter();
         let overdue = found.filter_map(|lookup| match lookup {
             Lookup::Found(task) if !task.status().is_terminal() => Some(*task),
@@ -119,10 +119,10 @@ impl RedisStore {
         &self,
         partition: u16,
         answer: &Value,
-        ids: &mut Vec<TaskId>,
+        ids: &mut BTreeSet<TaskId>,
     ) -> Result<bool, Error> {
         let odd = || reply::odd("overdue tasks");
-        let [now, more, named @ ..] = reply::array(answer).ok_or_else(odd)? else {
+        let [now, more, cut, named @ ..] = reply::array(answer).ok_or_else(odd)? else {
             return Err(odd());
         };
         let now = reply::int(now).ok_or_else(odd)?;
@@ -130,9 +130,11 @@ impl RedisStore {
         if !self.absences.is_settled(partition, Instant::now()) {
             return Ok(false);
         }
+        let before = ids.len();
         ids.extend(named.iter().filter_map(reply::id).map(TaskId::from_bytes));
-        // Those that were named stay until they are moved.
-        Ok(named.is_empty() && reply::bytes(more) == Some(b"1"))
+        // Those that were named are named again until they are moved.
+        let comes_on = ids.len() > before || reply::count(cut).ok_or_else(odd)? > 0;
+        Ok(comes_on && reply::bytes(more) == Some(b"1"))
     }
 
     /// All partitions, each time from another one on, so that none is served first for ever.

@@ -3,10 +3,7 @@
 //! A check is `u32 epoch | u64 revision`, the fence, and a byte after it where that is not all: 1 where the lease must have
 //! expired, with 2 added where the attempt may have left output behind.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     lease::{decimal, fence_bytes},
@@ -46,7 +43,6 @@ pub(super) struct Packed {
     /// Their places in the list.
     pub(super) members: Vec<usize>,
     tasks: Vec<Vec<u8>>,
-    ids: HashSet<TaskId>,
     bytes: usize,
     queued: i64,
     processing: i64,
@@ -64,7 +60,7 @@ pub(super) fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<Packed> {
     for index in indexes {
         let commit = &commits[*index];
         let record = record::encode(&commit.task);
-        match calls.last_mut().filter(|call| call.takes(commit, &record)) {
+        match calls.last_mut().filter(|call| call.takes(&record)) {
             Some(call) => call.add(*index, commit, record),
             None => {
                 let mut call = Packed::default();
@@ -77,17 +73,13 @@ pub(super) fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<Packed> {
 }
 
 impl Packed {
-    fn takes(&self, commit: &Commit, record: &[u8]) -> bool {
-        // Of two commits of one task the second has to find what the first has left.
-        self.members.len() < CALL_TASKS
-            && self.bytes + record.len() <= CALL_BYTES
-            && !self.ids.contains(&commit.task.id)
+    fn takes(&self, record: &[u8]) -> bool {
+        self.members.len() < CALL_TASKS && self.bytes + record.len() <= CALL_BYTES
     }
 
     fn add(&mut self, index: usize, commit: &Commit, record: Vec<u8>) {
         let task = &commit.task;
         self.members.push(index);
-        self.ids.insert(task.id);
         self.bytes += record.len();
         self.tasks
             .extend([task.id.as_bytes().to_vec(), check(commit), record]);

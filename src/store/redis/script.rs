@@ -28,15 +28,17 @@ const REPLY_MAX: usize = 4 << 20;
 /// Records read at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
 const READ_STEP: usize = 8;
 /// The same while records are small: commands cost more than what they read.
-const READ_STEP_MOST: usize = 64;
-/// Bytes of a small record.
-const SMALL: usize = 4 << 10;
+const READ_STEP_MOST: usize = 32;
 /// Timers that one call looks at.
 const TIMERS_MAX: usize = 512;
 /// Tasks under those after which it looks at no more: some ms of the server's time.
 const OVERDUE_LOOK_MAX: usize = 10_000;
-/// Groups of tasks past their retention that one call removes: a few ms of the server's time.
-const OLD_MAX: usize = 8;
+/// Tasks past their retention after which a call removes no more: some ms of the server's time.
+const OLD_MAX: usize = 4_000;
+/// Id ranges of batches that one call forgets.
+const RANGES_MAX: usize = 4_000;
+/// Groups of tasks past their retention that one call looks at.
+const OLD_GROUPS: usize = 512;
 /// Output outlives the longest attempt by this much at most, where nobody removed it.
 const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
 /// Fields of a batch in the order in which scripts return them.
@@ -176,7 +178,7 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants
 }
 
-fn limits() -> [(&'static str, u64); 19] {
+fn limits() -> [(&'static str, u64); 20] {
     [
         ("CHUNK", CHUNK as u64),
         ("PROMOTE_MAX", PROMOTE_MAX as u64),
@@ -185,10 +187,11 @@ fn limits() -> [(&'static str, u64); 19] {
         ("REPLY_MAX", REPLY_MAX as u64),
         ("READ_STEP", READ_STEP as u64),
         ("READ_STEP_MOST", READ_STEP_MOST as u64),
-        ("SMALL", SMALL as u64),
+        ("RANGES_MAX", RANGES_MAX as u64),
         ("TIMERS_MAX", TIMERS_MAX as u64),
         ("OVERDUE_LOOK_MAX", OVERDUE_LOOK_MAX as u64),
         ("OLD_MAX", OLD_MAX as u64),
+        ("OLD_GROUPS", OLD_GROUPS as u64),
         ("AGING", AGING_INTERVAL),
         ("LAST_TURN", LAST_TURN),
         ("TOMBSTONE_MS", TOMBSTONE_RETENTION.as_millis() as u64),
@@ -212,6 +215,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("RANGE_LEN", reply::RANGE_LEN as u64),
         ("HEAD_LEN", record::HEAD_LEN as u64),
         ("HEAD_END", record::HEAD_LEN as u64 - 1),
+        ("LEASE_LEN", held::LEASE_LEN as u64),
         ("LEASE_WORKER_AT", held::WORKER_AT as u64),
         ("LEASE_EXPIRY_AT", held::EXPIRY_AT as u64),
         ("LEASE_PROGRESS_AT", held::PROGRESS_AT as u64),

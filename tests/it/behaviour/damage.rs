@@ -150,6 +150,10 @@ async fn damaged_records_in_the_queue_do_not_hold_up_the_others() {
     assert_eq!(reply.tasks.len(), 6);
     let faulty: Vec<&str> = reply.faults.iter().map(|it| it.task_id.as_str()).collect();
     assert_eq!(faulty, [ids[1].as_str(), ids[5].as_str()]);
-    assert_eq!(reply.not_found, [ids[3].clone()], "nothing of it is left");
+    assert_eq!(
+        reply.expired,
+        [ids[3].clone()],
+        "nothing of it is left, but that it was there"
+    );
     server.stop().await;
 }

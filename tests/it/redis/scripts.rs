@@ -282,6 +282,50 @@ async fn a_full_server_refuses_new_work_and_finishes_what_it_has() {
     assert_eq!(verdicts, [Verdict::Applied; 10]);
 }
 
+/// How many timers the partition has.
+async fn timers(server: &RedisServer) -> u64 {
+    let mut connection = server.connect().await.unwrap();
+    let mut ask = ::redis::cmd("ZCARD");
+    ask.arg("{td:0}:timer")
+        .query_async(&mut connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn timers_of_a_deadline_that_all_pass_end_with_their_tasks() {
+    const TASKS: u32 = 300;
+    let server = RedisServer::start(&[]).await;
+    let store = connect(&server, 1).await;
+    let mut short = submission(0, TASKS);
+    let deadline = store.now() + Duration::from_millis(50);
+    for spec in &mut short.specs {
+        Arc::make_mut(spec).deadline = deadline;
+    }
+    store.submit(short).await.unwrap();
+    let mut moved_on = HashSet::new();
+    crate::support::eventually("all are late", Duration::from_secs(20), async || {
+        let late = store.overdue(100).await.unwrap();
+        let commits = late.into_iter().map(|task| {
+            let failure = Failure::new(ErrorCode::DeadlineExceeded, "late");
+            moved(task, Event::DeadlinePassed(failure))
+        });
+        let commits: Vec<Commit> = commits.collect();
+        let ids: Vec<_> = commits.iter().map(|commit| commit.task.id).collect();
+        let verdicts = store.commit(commits).await.unwrap();
+        let written = ids.into_iter().zip(verdicts);
+        let written = written.filter(|(_, verdict)| *verdict == Verdict::Applied);
+        moved_on.extend(written.map(|(id, _)| id));
+        (moved_on.len() as u32 == TASKS).then_some(())
+    })
+    .await;
+    crate::support::eventually("the timers are gone", Duration::from_secs(20), async || {
+        store.overdue(100).await.unwrap();
+        (timers(&server).await == 0).then_some(())
+    })
+    .await;
+}
+
 async fn keys(server: &RedisServer, pattern: &str) -> Vec<Vec<u8>> {
     let mut connection = server.connect().await.unwrap();
     let mut ask = ::redis::cmd("KEYS");

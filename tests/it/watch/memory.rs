@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::{World, told};
 
 /// What a page may weigh at most, and what one more answer does.
-const PAGE: usize = 64 << 10;
+const PAGE: usize = 128 << 10;
 const ANSWER: usize = 20 << 10;
 
 fn large() -> Event {

@@ -38,7 +38,7 @@ local function verdict(i, lease)
   end
   if not lease then return verdict_unheld(i, fence, guard) end
   if not fits(fence, lease) then return '0' end
-  if guard == GUARD_LEASE_EXPIRED and struct.unpack('>i8', lease, LEASE_EXPIRY_AT + 1) > now then return '0' end
+  if guard == GUARD_LEASE_EXPIRED and #lease == LEASE_LEN and struct.unpack('>i8', lease, LEASE_EXPIRY_AT + 1) > now then return '0' end
   return '1'
 end
 

@@ -5,7 +5,7 @@
 -- Returns  the epoch, then for each of the first tasks its record or nothing, and its lease or nothing
 
 local reply, bytes = { redis.call('HGET', META, 'epoch') or 0 }, 0
-local from, step = 1, READ_STEP
+local from, step, largest = 1, READ_STEP, 0
 while from <= #ARGV do
   local to = math.min(from + step - 1, #ARGV)
   local keys = {}
@@ -14,11 +14,15 @@ while from <= #ARGV do
   for i, record in ipairs(redis.call('MGET', unpack(keys))) do
     reply[#reply + 1] = record
     reply[#reply + 1] = leases[i]
-    bytes = bytes + (record and #record or 0)
+    if record then
+      bytes = bytes + #record
+      largest = math.max(largest, #record)
+    end
   end
   if bytes >= REPLY_MAX then break end
   -- Small ones are read in fewer commands.
-  if bytes < to * SMALL then step = READ_STEP_MOST else step = READ_STEP end
+  local fits_more = largest > 0 and 2 * step * largest <= REPLY_MAX - bytes
+  step = fits_more and math.min(2 * step, READ_STEP_MOST) or READ_STEP
   from = to + 1
 end
 return reply

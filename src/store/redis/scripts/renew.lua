@@ -30,7 +30,7 @@ end
 
 local function renew(id, fence, progress, mark)
   local lease = fresh[id] or redis.call('HGET', HELD, id)
-  if not lease or not fits(fence, lease) then return false end
+  if not lease or #lease ~= LEASE_LEN or not fits(fence, lease) then return false end
   local before, sent, aside = string.byte(lease, LEASE_PROGRESS_AT + 1, LEASE_PROGRESS_AT + 3)
   aside = fund(id, sent, aside, mark)
   if not aside then return false end
