@@ -53,12 +53,18 @@ fn done(id: TaskId, text: usize) -> Task {
     task
 }
 
+/// As the log of a task that is done has it.
 fn entry(task: TaskId, revision: u64) -> Moved {
+    let status = match revision {
+        1 => Status::Queued,
+        2 => Status::Processing,
+        _ => Status::Completed,
+    };
     Moved {
         task,
         batch: batch(),
         revision,
-        status: Status::Queued,
+        status,
     }
 }
 
@@ -88,6 +94,28 @@ fn what_has_come_as_far_in_the_same_epoch_is_recalled() {
     }
     let over = NOW + std::time::Duration::from_millis(KEPT_FOR);
     assert_eq!(recent.recall(&[entry(id, 3)], 7, over), [None]);
+}
+
+#[test]
+fn what_went_another_way_is_not_recalled() {
+    let (recent, id) = (following(), ids(1).first);
+    recent.wrote([done(id, 3)].into_iter());
+    let failed = Moved {
+        status: Status::Error,
+        ..entry(id, 3)
+    };
+    assert_eq!(recent.recall(&[failed], 7, NOW), [None]);
+}
+
+#[test]
+fn what_others_may_have_ended_is_recalled_no_longer_than_an_end_is_kept() {
+    let (recent, id) = (following(), ids(1).first);
+    recent.wrote([task(id)].into_iter());
+    let over = NOW + Duration::from_millis(KEPT_FOR);
+    for (now, knows) in [(NOW, true), (over, false)] {
+        let found = recent.recall(&[entry(id, 1)], 7, now).remove(0);
+        assert_eq!(found.is_some(), knows, "{now:?}");
+    }
 }
 
 #[test]
