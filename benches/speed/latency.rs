@@ -31,7 +31,7 @@ const JOB: Job = Job::Echo(PAYLOAD);
 
 /// Measures every store, in both ways of hearing.
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
-    for kind in Kind::ALL {
+    for kind in bench.chosen(Kind::ALL) {
         let outcome = by_batch(bench, report, kind).await;
         report.hold(W2, kind.name(), outcome);
         let case = format!("{}, a watch each", kind.name());

@@ -30,6 +30,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Instant};
 use clap::Parser as _;
 
 use report::Report;
+use stage::Kind;
 
 /// What a workload came to; any error counts as zero.
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -40,6 +41,9 @@ struct Args {
     /// Only these workloads, such as W1,limit
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(WORKLOADS), ignore_case = true)]
     only: Vec<String>,
+    /// Only these stores, where a workload runs on several
+    #[arg(long, value_enum, value_delimiter = ',')]
+    stores: Vec<Kind>,
     /// How many tasks, as a share of the full number
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
@@ -71,12 +75,19 @@ pub(crate) struct Bench {
     /// Rounds of each.
     pub(crate) rounds: usize,
     scale: f64,
+    stores: Vec<Kind>,
 }
 
 impl Bench {
     /// So many of the full number, and at least one.
     pub(crate) fn scaled(&self, count: usize) -> usize {
         ((count as f64 * self.scale).round() as usize).max(1)
+    }
+
+    /// Those of these stores that are asked for.
+    pub(crate) fn chosen<const N: usize>(&self, kinds: [Kind; N]) -> impl Iterator<Item = Kind> {
+        let is_chosen = |kind: &Kind| self.stores.is_empty() || self.stores.contains(kind);
+        kinds.into_iter().filter(move |kind| is_chosen(kind))
     }
 }
 
@@ -93,6 +104,7 @@ async fn main() -> Fallible<ExitCode> {
         folder: args.folder.clone(),
         rounds: usize::try_from(args.rounds)?,
         scale: args.scale,
+        stores: args.stores.clone(),
     };
     let mut report = Report::default();
     let settings = match &args.peers {

@@ -187,7 +187,8 @@ fn figure(number: f64) -> String {
     }
 }
 
-fn thousands(number: f64) -> String {
+/// A whole number with commas.
+pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -10,25 +10,15 @@ use super::{
     Bench, Fallible,
     client::{CALLS_IN_FLIGHT, Client, Job, PER_CALL},
     process::Setup,
-    report::Report,
+    report::{Report, thousands},
     stage::{Kind, Stage},
     throughput::{PAYLOAD, rounds},
 };
 
 /// Tasks that wait while others run.
-const WAITING: [(usize, &str); 4] = [
-    (1_000, "1,000 waiting"),
-    (10_000, "10,000 waiting"),
-    (100_000, "100,000 waiting"),
-    (1_000_000, "1,000,000 waiting"),
-];
+const WAITING: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// Tasks submitted, run and known at a time.
-const WHOLE: [(usize, &str); 4] = [
-    (1_000, "1,000 in one go"),
-    (10_000, "10,000 in one go"),
-    (100_000, "100,000 in one go"),
-    (1_000_000, "1,000,000 in one go"),
-];
+const WHOLE: [usize; 4] = WAITING;
 /// Servers on one Redis.
 const REPLICAS: [(usize, &str); 3] = [(1, "1 replica"), (2, "2 replicas"), (4, "4 replicas")];
 /// Bytes of a payload, and so many tasks that they come to the like of it in all.
@@ -51,11 +41,12 @@ const MIB: f64 = (1 << 20) as f64;
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
     let outcome = size_and_start(bench, report);
     report.hold(W5, "start", outcome);
-    for kind in [Kind::Embedded, Kind::Redis] {
+    for kind in bench.chosen([Kind::Embedded, Kind::Redis]) {
         let outcome = waiting(bench, report, kind).await;
         report.hold(W5, &format!("{}, many waiting", kind.name()), outcome);
-        for (count, what) in WHOLE {
-            let case = format!("{}, {what}", kind.name());
+        for count in WHOLE {
+            let whole = thousands(bench.scaled(count) as f64);
+            let case = format!("{}, {whole} in one go", kind.name());
             let repeat = if count > LARGE { 1 } else { bench.rounds };
             let outcome = one(
                 bench,
@@ -108,7 +99,7 @@ async fn one(
 fn size_and_start(bench: &Bench, report: &mut Report) -> Fallible<()> {
     let size = std::fs::metadata(env!("CARGO_BIN_EXE_tidings"))?.len();
     report.add(W5, "binary", "MiB", vec![size as f64 / MIB]);
-    for kind in [Kind::Embedded, Kind::Redis] {
+    for kind in bench.chosen([Kind::Embedded, Kind::Redis]) {
         let mut millis = Vec::new();
         for _ in 0..STARTS {
             let stage = Stage::start(&bench.folder, kind, 1, Setup::default())?;
@@ -130,10 +121,10 @@ fn ready_after(stage: &Stage) -> Option<f64> {
 async fn waiting(bench: &Bench, report: &mut Report, kind: Kind) -> Fallible<()> {
     let mut stage = Stage::start(&bench.folder, kind, 1, Setup::default())?;
     let mut there = 0;
-    for (count, what) in WAITING {
-        let case = format!("{}, {what}", kind.name());
+    let case_of = |wanted| format!("{}, {} waiting", kind.name(), thousands(wanted as f64));
+    for wanted in WAITING.map(|count| bench.scaled(count)) {
+        let case = case_of(wanted);
         let clients = stage.clients().await?;
-        let wanted = bench.scaled(count);
         wait(clients, wanted.saturating_sub(there)).await?;
         there = wanted.max(there);
         report.add(
@@ -152,8 +143,7 @@ async fn waiting(bench: &Bench, report: &mut Report, kind: Kind) -> Fallible<()>
         .await?;
         rates.tell(report, W5, &case, kind);
     }
-    let (_, what) = WAITING[WAITING.len() - 1];
-    let case = format!("{}, {what}", kind.name());
+    let case = case_of(there);
     report.add(
         W5,
         &case,

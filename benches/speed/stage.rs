@@ -14,7 +14,7 @@ use super::{
 const LINES_TOLD: usize = 10;
 
 /// Where tasks live, and how well they are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// On disk before the reply.
     Embedded,

@@ -97,7 +97,7 @@ pub(crate) async fn rounds(
 
 /// Measures every store.
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
-    for kind in Kind::ALL {
+    for kind in bench.chosen(Kind::ALL) {
         let outcome = of_store(bench, report, kind).await;
         report.hold(W1, kind.name(), outcome);
     }

@@ -22,7 +22,7 @@ const W3: &str = "W3";
 
 /// Measures every store.
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
-    for kind in Kind::ALL {
+    for kind in bench.chosen(Kind::ALL) {
         let outcome = of_store(bench, report, kind).await;
         report.hold(W3, kind.name(), outcome);
     }

@@ -35,7 +35,7 @@ const CONFIG: &str = "[limits]\nwatch_age = \"1h\"\n";
 
 /// Measures all of it.
 pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
-    for kind in [Kind::Embedded, Kind::Redis] {
+    for kind in bench.chosen([Kind::Embedded, Kind::Redis]) {
         let outcome = open(bench, report, kind).await;
         report.hold(W4, kind.name(), outcome);
         let case = format!("{}, unread", kind.name());
