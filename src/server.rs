@@ -105,7 +105,7 @@ impl Server {
         Ok(Server {
             failed,
             functions: Arc::new(functions),
-            store: Arc::new(Recalling::new(store)),
+            store,
             upstream,
             grpc,
             admin,
@@ -292,7 +292,7 @@ async fn open(
             };
             let store = EmbeddedStore::open(config, Arc::new(SystemClock))?;
             let failed = store.failed();
-            (Arc::new(store), failed)
+            (Arc::new(Recalling::new(Arc::new(store))), failed)
         }
         StoreConfig::Redis(config) => {
             let config = RedisConfig {

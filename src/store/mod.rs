@@ -30,7 +30,7 @@ pub use change::{Change, Moved, Note};
 pub use lead::{Bid, Lead, Over};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
 pub use recalling::Recalling;
-pub use recent::Recent;
+pub use recent::{Moment, Part, Recent};
 pub use slot::{Slot, Swap};
 
 /// How long an idempotency key answers with what it first made.
@@ -89,7 +89,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Hears of changes from now on.
     fn changes(&self) -> broadcast::Receiver<Change>;
 
-    /// What went through this process lately, where that is kept in mind.
+    /// What went through this process lately, where that is kept in mind. It is kept before changes are told.
     fn recent(&self) -> Option<&Recent> {
         None
     }

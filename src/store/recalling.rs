@@ -87,10 +87,7 @@ impl Store for Recalling {
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
         let renewed = self.store.renew(renewals, lease).await;
         // Whatever came of it: it may have been carried out.
-        if !self.recent.is_idle() {
-            let progressed = renewals.iter().filter(|renewal| renewal.progress > 0);
-            self.recent.changed(progressed.map(|renewal| renewal.id));
-        }
+        self.recent.progressed(renewals);
         renewed
     }
 

@@ -4,38 +4,39 @@
 //! has come as far tells the rest. It carries the epoch in which its writer last knew the store to be, which is never
 //! later than that of the write: where it is that of the log too, nothing was lost in between.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod logs;
+
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::Moved;
+use super::{Log, Moved, Renewal};
 use crate::{
     clock::Timestamp,
     model::{BatchId, IdRange, Spec, Status, Task, TaskId, Work},
 };
 
-/// What all of it may weigh. Twice so much is never held.
-const ROOM: usize = 16 << 20;
+use logs::Logs;
+pub use logs::{Moment, Part};
 
-/// Tasks as they were when this process last wrote or read them.
+/// What all tasks may weigh. Twice so much is never held.
+const ROOM: usize = 16 << 20;
+/// A task up to this weight is kept before anybody follows its batch: most who submit follow at once.
+const SMALL: usize = 4 << 10;
+/// A spec with more input than this is kept without it.
+const LIGHT: usize = 512;
+
+/// Tasks as they were when this process last wrote or read them, and the ends of the logs of batches that are followed.
 #[derive(Debug, Default)]
 pub struct Recent {
     kept: Mutex<Kept>,
-    /// How many batches are followed, so that nothing is asked of the rest where there are none.
-    followed: AtomicUsize,
+    logs: Mutex<Logs>,
+    /// Every hint is told here first: how far logs go is known only so.
+    hears: bool,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    followed: HashMap<BatchId, Followed>,
     /// What is full becomes old, and what was old is forgotten.
     young: Generation,
     old: Generation,
@@ -47,43 +48,68 @@ struct Generation {
     weight: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Followed {
-    watchers: usize,
-    /// The highest epoch its log was read in; 0 for unknown.
-    epoch: u32,
-}
-
 impl Recent {
+    /// Of a store that tells it every hint before it tells anybody else.
+    pub(super) fn hearing() -> Self {
+        Recent {
+            hears: true,
+            ..Recent::default()
+        }
+    }
+
     /// Keeps what is written of the batch from now on, until as many have called [`Recent::leave`].
     pub fn follow(&self, batch: BatchId) {
-        let mut kept = self.kept.lock();
-        kept.followed.entry(batch).or_default().watchers += 1;
-        self.followed.store(kept.followed.len(), Ordering::Relaxed);
+        self.logs.lock().follow(batch);
     }
 
     /// One less follows the batch.
     pub fn leave(&self, batch: BatchId) {
-        let mut kept = self.kept.lock();
-        if let Entry::Occupied(mut followed) = kept.followed.entry(batch) {
-            followed.get_mut().watchers -= 1;
-            if followed.get().watchers == 0 {
-                followed.remove();
-            }
+        self.logs.lock().leave(batch);
+    }
+
+    /// To be asked before a call whose answer says how far a log goes.
+    pub fn moment(&self) -> Moment {
+        self.logs.lock().moment()
+    }
+
+    /// Up to `max` entries of a log from position `from` on, if they are known, or that there are none.
+    pub fn part(&self, batch: BatchId, from: u64, max: usize) -> Option<Part> {
+        self.logs.lock().part(batch, from, max)
+    }
+
+    /// A call that began at that moment has read these entries from position `from` on.
+    pub fn read_log(&self, log: &Log, from: u64, began: Moment) {
+        let mut logs = self.logs.lock();
+        logs.reached(log.batch.id, log.epoch);
+        if !self.hears {
+            return;
         }
-        self.followed.store(kept.followed.len(), Ordering::Relaxed);
-        if kept.followed.is_empty() {
-            let forgotten = (mem::take(&mut kept.young), mem::take(&mut kept.old));
-            drop(kept);
-            drop(forgotten);
+        if from + log.entries.len() as u64 == log.end {
+            logs.add(log.clone(), began);
+        } else {
+            logs.heard(log.batch.id, log.end);
         }
     }
 
-    /// The batch's log was read in this epoch.
-    pub fn reached(&self, batch: BatchId, epoch: u32) {
-        if let Some(followed) = self.kept.lock().followed.get_mut(&batch) {
-            followed.epoch = followed.epoch.max(epoch);
-        }
+    /// Calls that began at that moment have added these entries to logs.
+    pub(super) fn added(&self, pieces: impl Iterator<Item = Log>, began: Moment) {
+        let mut logs = self.logs.lock();
+        pieces.for_each(|piece| logs.add(piece, began));
+    }
+
+    /// Somebody hints that the log has come to so many entries.
+    pub(super) fn heard(&self, batch: BatchId, reaches: u64) {
+        self.logs.lock().heard(batch, reaches);
+    }
+
+    /// Somebody hints that the batch has changed as a whole.
+    pub(super) fn amended(&self, batch: BatchId) {
+        self.logs.lock().amended(batch);
+    }
+
+    /// Hints were lost.
+    pub(super) fn missed_some(&self) {
+        self.logs.lock().forget_all();
     }
 
     /// What is known of tasks that the entries of one log name, read in this epoch: only what has come as far as the
@@ -99,29 +125,29 @@ impl Recent {
         found.collect()
     }
 
-    /// Keeps tasks of followed batches as they were read. What runs makes progress that no later read would be asked
-    /// for.
+    /// Keeps tasks as they were read. What runs makes progress that no later read would be asked for.
     pub fn read<'a>(&self, tasks: impl Iterator<Item = &'a Arc<Task>>) {
         let mut kept = self.kept.lock();
-        for task in tasks {
-            if task.status() != Status::Processing && kept.followed.contains_key(&task.batch_id) {
-                kept.put(task.clone());
-            }
+        for task in tasks.filter(|task| task.status() != Status::Processing) {
+            kept.put(task.clone());
         }
     }
 
-    /// Those of these tasks whose batches are followed.
-    pub(super) fn chosen<'a>(&self, tasks: impl Iterator<Item = &'a Task>) -> Vec<Option<Task>> {
-        if self.is_idle() {
-            return Vec::new();
-        }
+    /// Says of one task after the other whether it is worth keeping.
+    pub(super) fn chooses(&self) -> impl FnMut(&Task) -> bool {
         // Mostly they are of one batch.
         let mut last: Option<(BatchId, bool)> = None;
-        let mut is_followed = |batch| match last {
+        let mut is_followed = move |batch| match last {
             Some((same, followed)) if same == batch => followed,
             _ => last.insert((batch, self.epoch(batch).is_some())).1,
         };
-        let chosen = tasks.map(|task| is_followed(task.batch_id).then(|| task.clone()));
+        move |task| task.content() <= SMALL || is_followed(task.batch_id)
+    }
+
+    /// Those of these tasks that are worth keeping.
+    pub(super) fn chosen<'a>(&self, tasks: impl Iterator<Item = &'a Task>) -> Vec<Option<Task>> {
+        let mut chooses = self.chooses();
+        let chosen = tasks.map(|task| chooses(task).then(|| task.clone()));
         chosen.collect()
     }
 
@@ -129,26 +155,19 @@ impl Recent {
     pub(super) fn wrote(&self, tasks: impl Iterator<Item = Task>) {
         let mut kept = self.kept.lock();
         for mut task in tasks {
-            // The last who followed it may have left meanwhile.
-            if !kept.followed.contains_key(&task.batch_id) {
-                continue;
-            }
             let before = kept.get(&task.id).map(|known| known.spec.clone());
-            task.spec = before.unwrap_or_else(|| Arc::new(light(&task.spec)));
+            task.spec = before.unwrap_or_else(|| light(task.spec));
             kept.put(Arc::new(task));
         }
     }
 
-    /// Tasks were accepted into a followed batch, whose log was read in this epoch before.
+    /// Tasks were accepted in this epoch, or a later one.
     pub(super) fn accepted(&self, batch: BatchId, ids: IdRange, specs: &[Arc<Spec>], epoch: u32) {
         let mut kept = self.kept.lock();
-        if !kept.followed.contains_key(&batch) {
-            return;
-        }
         for (id, spec) in ids.iter().zip(specs) {
             // A worker may have been given it before whoever submitted it was answered.
             if kept.get(&id).is_none() {
-                let spec = Arc::new(light(spec));
+                let spec = light(spec.clone());
                 kept.put(Arc::new(Task::new(id, batch, spec, epoch)));
             }
         }
@@ -156,19 +175,16 @@ impl Recent {
 
     /// The epoch in which the log of a followed batch was last read; none of others.
     pub(super) fn epoch(&self, batch: BatchId) -> Option<u32> {
-        let kept = self.kept.lock();
-        kept.followed.get(&batch).map(|followed| followed.epoch)
+        self.logs.lock().epoch(batch)
     }
 
-    /// These tasks have become other than they were without a transition.
-    pub(super) fn changed(&self, ids: impl Iterator<Item = TaskId>) {
-        let mut kept = self.kept.lock();
-        ids.for_each(|id| kept.forget(&id));
-    }
-
-    /// Whether nothing is followed.
-    pub(super) fn is_idle(&self) -> bool {
-        self.followed.load(Ordering::Relaxed) == 0
+    /// These tasks may have made progress, without a transition.
+    pub(super) fn progressed(&self, renewals: &[Renewal]) {
+        let mut progressed = renewals.iter().filter(|it| it.progress > 0).peekable();
+        if progressed.peek().is_some() {
+            let mut kept = self.kept.lock();
+            progressed.for_each(|it| kept.forget(&it.id));
+        }
     }
 }
 
@@ -215,17 +231,19 @@ fn has_told(task: &Task, entry: &Moved, now: Timestamp) -> bool {
     told.is_some_and(|it| it.status == entry.status) && now < expiry
 }
 
-/// A spec without its input, which is not told and may be large.
-fn light(spec: &Spec) -> Spec {
-    Spec {
-        work: Work::Prompt {
-            text: String::new(),
-        },
+/// A spec without a large input, which is not told.
+fn light(spec: Arc<Spec>) -> Arc<Spec> {
+    if spec.weight() <= LIGHT as u64 {
+        return spec;
+    }
+    let text = String::new();
+    Arc::new(Spec {
+        work: Work::Prompt { text },
         custom_id: spec.custom_id.clone(),
         model: spec.model.clone(),
         labels: spec.labels.clone(),
         ..*spec
-    }
+    })
 }
 
 #[cfg(test)]

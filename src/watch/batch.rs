@@ -260,7 +260,7 @@ impl Watcher {
             });
         }
         let (page, _) = self.telling.take()?;
-        self.behind = self.at.after < page.end;
+        self.behind = page.goes_on;
         if self.behind {
             return None;
         }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{light, stale};
 use crate::{
     model::{Batch, BatchId, Task, TaskId},
-    store::{Error, Log, Lookup, Moved, Store},
+    store::{Error, Log, Lookup, Moved, Part, Recent, Store},
 };
 
 /// A page ends with the task that makes it this heavy. With the number of its entries that bounds what a watcher that
@@ -28,7 +28,9 @@ pub(super) struct Page {
     pub(super) entries: Result<Vec<Entered>, String>,
     /// There were more, and they would have made it too heavy.
     pub(super) cut: bool,
-    /// How many entries the log had in all.
+    /// The log had entries behind those that were read.
+    pub(super) goes_on: bool,
+    /// How many entries the log had in all, or at least where it goes on.
     pub(super) end: u64,
     /// The batch as of `end`.
     pub(super) batch: Batch,
@@ -93,6 +95,9 @@ impl Pages {
         from: u64,
         max: usize,
     ) -> Result<Option<Arc<Page>>, Error> {
+        if let Some(page) = known(self.store.as_ref(), (batch, from), max) {
+            return Ok(Some(Arc::new(page)));
+        }
         let (answer, hears) = oneshot::channel();
         self.ask((batch, from), (max, answer));
         let gone = |_| Error::Unavailable("the page was not read".into());
@@ -168,30 +173,63 @@ fn again(error: &Error) -> Error {
     }
 }
 
+/// The page of which this process knows everything, and need not read anything.
+fn known(store: &dyn Store, (batch, from): Place, max: usize) -> Option<Page> {
+    let recent = store.recent()?;
+    let part = recent.part(batch, from, max)?;
+    let tasks = recent.recall(&part.log.entries, part.log.epoch, store.now());
+    let entered = part.log.entries.iter().copied().zip(tasks);
+    let entries: Option<Vec<Entered>> = entered
+        .map(|(entry, task)| Some((entry, Some(task?))))
+        .collect();
+    Some(page(part, Ok(entries?)))
+}
+
 async fn read(store: &dyn Store, place: Place, max: usize) -> Result<Option<Arc<Page>>, Error> {
-    let (batch, from) = place;
+    let Some(part) = part(store, place, max).await? else {
+        return Ok(None);
+    };
+    let entries = match enter(store, &part.log).await {
+        Ok(entries) => Ok(entries),
+        Err(Error::Unavailable(cause)) => Err(cause),
+        Err(other) => return Err(other),
+    };
+    Ok(Some(Arc::new(page(part, entries))))
+}
+
+/// The log from that place on: what is known of it, or what has to be read.
+async fn part(store: &dyn Store, (batch, from): Place, max: usize) -> Result<Option<Part>, Error> {
+    let recent = store.recent();
+    if let Some(part) = recent.and_then(|recent| recent.part(batch, from, max)) {
+        return Ok(Some(part));
+    }
+    let began = recent.map(Recent::moment);
     let Some(log) = store.log(batch, from, max).await? else {
         return Ok(None);
     };
-    if let Some(recent) = store.recent() {
-        recent.reached(batch, log.epoch);
+    if let (Some(recent), Some(began)) = (recent, began) {
+        recent.read_log(&log, from, began);
     }
-    let (entries, cut) = match enter(store, &log).await {
-        Ok(entries) => {
-            let light = lightest(&entries);
-            let cut = light < entries.len();
-            (Ok(entries.into_iter().take(light).collect()), cut)
-        }
-        Err(Error::Unavailable(cause)) => (Err(cause), false),
-        Err(other) => return Err(other),
-    };
-    Ok(Some(Arc::new(Page {
+    let is_last = from + log.entries.len() as u64 >= log.end;
+    Ok(Some(Part { log, is_last }))
+}
+
+/// As much of it as is not too heavy.
+fn page(part: Part, mut entries: Result<Vec<Entered>, String>) -> Page {
+    let mut cut = false;
+    if let Ok(entries) = &mut entries {
+        let light = lightest(entries);
+        cut = light < entries.len();
+        entries.truncate(light);
+    }
+    Page {
         entries,
         cut,
-        end: log.end,
-        batch: log.batch,
-        epoch: log.epoch,
-    })))
+        goes_on: cut || !part.is_last,
+        end: part.log.end,
+        batch: part.log.batch,
+        epoch: part.log.epoch,
+    }
 }
 
 /// How many entries are not too heavy. A task weighs once.

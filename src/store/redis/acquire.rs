@@ -5,7 +5,9 @@ use std::time::Duration;
 use redis::Value;
 
 use super::{
-    RedisStore, held,
+    RedisStore,
+    echo::Expected,
+    held,
     lease::{CALL_TASKS, decimal},
     link::{Call, Order},
     reply,
@@ -14,7 +16,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     model::{Task, TaskId, WorkerId, funds::out_of_budget},
-    store::{Acquired, Error, record},
+    store::{Acquired, Error, Moment, record},
 };
 
 /// What could be started in a partition.
@@ -38,14 +40,23 @@ impl RedisStore {
             let ready = self.ready(worker, &mut acquired).await?;
             share(&ready, max)
         };
+        let began = self.feed.recent.moment();
+        // What is heard of these calls is told once they are answered.
+        let mut expected = Vec::new();
         let asked = shares.into_iter().filter(|(_, share)| *share > 0);
         let (calls, requests): (Vec<Call>, Vec<u64>) = asked
-            .map(|(partition, share)| self.acquire_call(partition, worker, share, lease))
+            .map(|(partition, share)| {
+                let name = Expected::new(&self.feed);
+                let (mut call, request) = self.acquire_call(partition, worker, share, lease);
+                call.args.push(name.name());
+                expected.push(name);
+                (call, request)
+            })
             .unzip();
         let mut failed = None;
         let answers = self.router.run_once(&calls).await;
         for ((call, request), answer) in calls.iter().zip(requests).zip(answers) {
-            let taken = answer.and_then(|answer| self.taken(call.partition, &answer));
+            let taken = answer.and_then(|answer| self.taken(call.partition, &answer, began));
             match taken {
                 Ok(part) => {
                     acquired.tasks.extend(part.tasks);
@@ -125,15 +136,21 @@ impl RedisStore {
         (call, request)
     }
 
-    fn taken(&self, partition: u16, answer: &Value) -> Result<Acquired, Error> {
+    fn taken(&self, partition: u16, answer: &Value, began: Moment) -> Result<Acquired, Error> {
         let odd = || reply::odd("acquired tasks");
-        let [now, seq, more, next_due, taken @ ..] = reply::array(answer).ok_or_else(odd)? else {
+        let [now, seq, more, next_due, pieces, taken @ ..] =
+            reply::array(answer).ok_or_else(odd)?
+        else {
             return Err(odd());
         };
         let now = reply::int(now).ok_or_else(odd)?;
         self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
+        let tasks: Vec<Task> = taken.chunks_exact(3).filter_map(started).collect();
+        let recent = &self.feed.recent;
+        recent.wrote(recent.chosen(tasks.iter()).into_iter().flatten());
+        self.keep_pieces(pieces, began);
         Ok(Acquired {
-            tasks: taken.chunks_exact(3).filter_map(started).collect(),
+            tasks,
             more: reply::bytes(more) == Some(b"1"),
             next_due: reply::int(next_due).map(Timestamp),
         })

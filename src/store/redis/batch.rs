@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     model::{Batch, BatchId, Counts, Funds, Parked, Usage},
-    store::{Amendment, Error, Log, Stats, record},
+    store::{Amendment, Error, Log, Moment, Stats, record},
 };
 
 /// Batches that one sweep looks at in each partition.
@@ -55,6 +55,18 @@ impl RedisStore {
             batch,
             epoch: reply::epoch(epoch).ok_or_else(odd)?,
         }))
+    }
+
+    /// Takes note of how logs end that a call has written, which began at that moment. Answers the epoch; none where it wrote
+    /// none.
+    pub(super) fn keep_pieces(&self, pieces: &Value, began: Moment) -> Option<u32> {
+        let [epoch, pieces @ ..] = reply::array(pieces)? else {
+            return None;
+        };
+        let epoch = reply::epoch(epoch)?;
+        let pieces = pieces.iter().filter_map(|piece| decode_piece(piece, epoch));
+        self.feed.recent.added(pieces, began);
+        Some(epoch)
     }
 
     pub(super) async fn amend_batch(
@@ -144,6 +156,20 @@ impl RedisStore {
         }
         Ok(stats)
     }
+}
+
+/// The end of a log as a script answers it.
+fn decode_piece(piece: &Value, epoch: u32) -> Option<Log> {
+    let [id, end, entries, fields] = reply::array(piece)? else {
+        return None;
+    };
+    let id = BatchId::from_bytes(reply::id(id)?);
+    Some(Log {
+        entries: message::decode_log(id, reply::bytes(entries)?)?,
+        end: reply::count(end)?,
+        batch: decode(id, fields).ok()??,
+        epoch,
+    })
 }
 
 /// Reads a batch's fields in the order of the scripts; none when there is no such batch.

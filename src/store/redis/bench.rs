@@ -13,15 +13,12 @@ pub fn commit_calls(commits: &[Commit]) -> usize {
 
 /// What a script announces of transitions of one batch, as number 0 of epoch 0.
 pub fn announcement(moved: &[Moved]) -> Vec<u8> {
-    let mut bytes = vec![0; 4 + 8];
+    let mut bytes = vec![0; 4 + 8 + 8];
     bytes.push(message::MOVED);
     bytes.extend((moved.len() as u32).to_be_bytes());
-    bytes.extend(
-        moved
-            .first()
-            .map(|it| *it.batch.as_bytes())
-            .unwrap_or_default(),
-    );
+    let batch = moved.first().map(|it| *it.batch.as_bytes());
+    bytes.extend(batch.unwrap_or_default());
+    bytes.extend((moved.len() as u64).to_be_bytes());
     bytes.extend(moved.iter().flat_map(message::encode_log_entry));
     bytes
 }

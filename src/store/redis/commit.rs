@@ -6,12 +6,16 @@ use redis::Value;
 
 use super::{
     RedisStore,
+    echo::Expected,
     link::{Call, Order},
     pack::pack_all,
     reply,
     script::Script,
 };
-use crate::store::{Commit, Error, Verdict};
+use crate::{
+    model::Task,
+    store::{Commit, Error, Verdict},
+};
 
 /// What the script says of a task that was written, or could be.
 const WRITABLE: u8 = b'1';
@@ -19,9 +23,30 @@ const WRITABLE: u8 = b'1';
 const WRITTEN_BEFORE: u8 = b'2';
 
 impl RedisStore {
+    /// Commits, and keeps what was written before it is told.
+    pub(super) async fn commit_and_keep(
+        &self,
+        commits: Vec<Commit>,
+    ) -> Result<Vec<Verdict>, Error> {
+        let mut expected = Vec::new();
+        let verdicts = self.commit_all(&commits, &mut expected).await?;
+        let mut chooses = self.feed.recent.chooses();
+        let written = commits.into_iter().zip(&verdicts);
+        let written = written.filter(|(_, verdict)| **verdict == Verdict::Applied);
+        let written = written.map(|(commit, _)| commit.task);
+        let kept: Vec<Task> = written.filter(|task| chooses(task)).collect();
+        self.feed.recent.wrote(kept.into_iter());
+        Ok(verdicts)
+    }
+
     /// The script writes all tasks of a call or none. Those that had moved on are left out of the next attempt, which
     /// is rare.
-    pub(super) async fn commit_all(&self, commits: &[Commit]) -> Result<Vec<Verdict>, Error> {
+    async fn commit_all(
+        &self,
+        commits: &[Commit],
+        expected: &mut Vec<Expected>,
+    ) -> Result<Vec<Verdict>, Error> {
+        let began = self.feed.recent.moment();
         let mut verdicts = vec![Verdict::Conflict; commits.len()];
         let mut open: Vec<usize> = (0..commits.len()).collect();
         while !open.is_empty() {
@@ -32,7 +57,10 @@ impl RedisStore {
             let (firsts, seconds): (Vec<_>, Vec<_>) = open.into_iter().partition(is_first);
             for (partition, indexes) in self.by_partition(commits, &firsts) {
                 for packed in pack_all(commits, &indexes) {
-                    let (part, args) = packed.into_args();
+                    let (part, mut args) = packed.into_args();
+                    let call = Expected::new(&self.feed);
+                    args.push(call.name());
+                    expected.push(call);
                     calls.push(Call {
                         order: Order::Run(Script::Commit),
                         partition,
@@ -44,7 +72,10 @@ impl RedisStore {
             open = seconds;
             let answers = self.router.run_each(&calls).await?;
             for ((call, answer), part) in calls.iter().zip(answers).zip(members) {
-                let told = self.verdicts(call.partition, &answer, part.len())?;
+                let (told, rest) = self.verdicts(call.partition, &answer, part.len())?;
+                if let Some(pieces) = rest {
+                    self.keep_pieces(pieces, began);
+                }
                 let was_written = told.iter().all(|it| *it == WRITABLE);
                 for (index, told) in part.into_iter().zip(told.iter().copied()) {
                     match told {
@@ -76,24 +107,24 @@ impl RedisStore {
         answer: &Value,
         expected: usize,
     ) -> Result<Vec<bool>, Error> {
-        let verdicts = self.verdicts(partition, answer, expected)?;
+        let (verdicts, _) = self.verdicts(partition, answer, expected)?;
         Ok(verdicts.iter().map(|flag| *flag == b'1').collect())
     }
 
-    /// Reads `[now, number of the announcement, string with a byte for each task]`.
+    /// Reads `[now, number of the announcement, string with a byte for each task]`, and what may follow.
     fn verdicts<'a>(
         &self,
         partition: u16,
         answer: &'a Value,
         expected: usize,
-    ) -> Result<&'a [u8], Error> {
+    ) -> Result<(&'a [u8], Option<&'a Value>), Error> {
         let odd = || reply::odd("a commit or renewal");
-        let [now, seq, flags] = reply::array(answer).ok_or_else(odd)? else {
+        let [now, seq, flags, rest @ ..] = reply::array(answer).ok_or_else(odd)? else {
             return Err(odd());
         };
         let now = reply::int(now).ok_or_else(odd)?;
         self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
         let flags = reply::bytes(flags).filter(|flags| flags.len() == expected);
-        flags.ok_or_else(odd)
+        Ok((flags.ok_or_else(odd)?, rest.first()))
     }
 }

@@ -20,13 +20,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     dial::Common,
+    echo::Echoes,
     keys,
     link::{Call, Link, Order},
-    message,
+    message::{self, Message},
     router::Router,
     script::Script,
 };
-use crate::store::{Change, Error};
+use crate::store::{Change, Error, Recent};
 
 /// Changes that a listener of this process may lag behind before it is told of a gap.
 const CAPACITY: usize = 4_096;
@@ -45,6 +46,10 @@ const NEVER: u64 = u64::MAX;
 pub(super) struct Feed {
     sender: broadcast::Sender<Change>,
     pub(super) common: Arc<Common>,
+    /// What of this process's own calls is not told yet.
+    pub(super) echoes: Echoes,
+    /// What need not be read.
+    pub(super) recent: Recent,
     /// Told whenever another partition is heard for the first time.
     stood: watch::Sender<()>,
     /// The last number heard, by partition.
@@ -55,6 +60,8 @@ impl Feed {
     pub(super) fn new(common: Arc<Common>) -> Self {
         Feed {
             sender: broadcast::channel(CAPACITY).0,
+            echoes: Echoes::default(),
+            recent: Recent::hearing(),
             stood: watch::channel(()).0,
             heard: (0..common.partitions)
                 .map(|_| AtomicU64::new(NEVER))
@@ -201,6 +208,17 @@ impl Feed {
         if is_news || message.seq > last.saturating_add(1) {
             self.tell(Change::Gap);
         }
+        if let Some(message) = self.echoes.hold(message) {
+            self.pass_on(message);
+        }
+    }
+
+    /// Tells what a message says.
+    pub(super) fn pass_on(&self, message: Message) {
+        // Before anybody looks: what others have added is known to be there, and has to be read.
+        for (batch, reaches) in message.reaches {
+            self.recent.heard(batch, reaches);
+        }
         for change in message.changes {
             self.tell(change);
         }
@@ -215,6 +233,11 @@ impl Feed {
     }
 
     pub(super) fn tell(&self, change: Change) {
+        match &change {
+            Change::Gap => self.recent.missed_some(),
+            Change::Amended(batch) => self.recent.amended(*batch),
+            Change::Moved(_) | Change::Noted(_) => {}
+        }
         // Nobody may be listening.
         let _ = self.sender.send(change);
     }

@@ -1,9 +1,9 @@
 //! What a script announces, and the entries of a batch's log: fixed little layouts, big-endian.
 //!
 //! ```text
-//! message  u32 epoch | u64 seq | sections
+//! message  u32 epoch | u64 seq | u64 call | sections
 //! section  u8 kind | u32 count | entries
-//!   moved    16 batch, and then entries as those of its log
+//!   moved    16 batch | u64 how many entries its log has by now, and then entries as those of its log
 //!   noted    16 task | u8 progress
 //!   amended  16 batch
 //! log      16 task | u32 revision | u8 status | 3 unused
@@ -25,7 +25,7 @@ pub(super) const AMENDED: u8 = 3;
 /// Bytes of an entry of a batch's log.
 pub(super) const LOG_ENTRY_LEN: usize = 24;
 
-const HEADER_LEN: usize = 12;
+const HEADER_LEN: usize = 20;
 const SECTION_LEN: usize = 5;
 const BATCH_LEN: usize = 16;
 const NOTED_LEN: usize = 17;
@@ -37,43 +37,50 @@ pub(super) struct Message {
     pub(super) epoch: u32,
     /// Its number in its partition.
     pub(super) seq: u64,
+    /// The call that it is of, where its caller waits for the answer.
+    pub(super) call: u64,
     /// What it says.
     pub(super) changes: Vec<Change>,
+    /// How many entries the logs of batches have come to.
+    pub(super) reaches: Vec<(BatchId, u64)>,
 }
 
 /// Reads a message; none when it is something else.
 pub(super) fn decode(bytes: &[u8]) -> Option<Message> {
     let (header, mut rest) = bytes.split_at_checked(HEADER_LEN)?;
     let epoch = u32::from_be_bytes(header[..4].try_into().ok()?);
-    let seq = u64::from_be_bytes(header[4..].try_into().ok()?);
-    let mut changes = Vec::new();
+    let mut message = Message {
+        epoch,
+        seq: u64::from_be_bytes(header[4..12].try_into().ok()?),
+        call: u64::from_be_bytes(header[12..].try_into().ok()?),
+        changes: Vec::new(),
+        reaches: Vec::new(),
+    };
     while !rest.is_empty() {
         let (section, tail) = rest.split_at_checked(SECTION_LEN)?;
         let count = u32::from_be_bytes(section[1..].try_into().ok()?) as usize;
         rest = match section[0] {
-            MOVED => add_moved(tail, count, &mut changes)?,
-            NOTED => add_notes(tail, count, &mut changes)?,
-            AMENDED => add_amended(tail, count, &mut changes)?,
+            MOVED => add_moved(tail, count, &mut message)?,
+            NOTED => add_notes(tail, count, &mut message.changes)?,
+            AMENDED => add_amended(tail, count, &mut message.changes)?,
             _ => return None,
         };
     }
-    Some(Message {
-        epoch,
-        seq,
-        changes,
-    })
+    Some(message)
 }
 
 /// Reads a section of moved tasks. Answers what follows it.
-fn add_moved<'a>(bytes: &'a [u8], count: usize, changes: &mut Vec<Change>) -> Option<&'a [u8]> {
+fn add_moved<'a>(bytes: &'a [u8], count: usize, message: &mut Message) -> Option<&'a [u8]> {
     let (batch, rest) = bytes.split_first_chunk()?;
+    let (reaches, rest) = rest.split_first_chunk()?;
     let (entries, rest) = split(rest, count, LOG_ENTRY_LEN)?;
     let batch = BatchId::from_bytes(*batch);
     let moved: Option<Arc<[Moved]>> = entries
         .chunks_exact(LOG_ENTRY_LEN)
         .map(|entry| decode_log_entry(batch, entry))
         .collect();
-    changes.push(Change::Moved(moved?));
+    message.changes.push(Change::Moved(moved?));
+    message.reaches.push((batch, u64::from_be_bytes(*reaches)));
     Some(rest)
 }
 
@@ -158,13 +165,15 @@ mod tests {
     }
 
     fn message() -> Vec<u8> {
-        let mut bytes = [&1_u32.to_be_bytes()[..], &77_u64.to_be_bytes()[..]].concat();
+        let mut bytes = 1_u32.to_be_bytes().to_vec();
+        bytes.extend([77_u64, 8].map(u64::to_be_bytes).concat());
         let moved_tasks = section(
             MOVED,
             &[&encode_log_entry(&moved(0)), &encode_log_entry(&moved(1))],
         );
         bytes.extend(&moved_tasks[..SECTION_LEN]);
         bytes.extend(moved(0).batch.as_bytes());
+        bytes.extend(9_u64.to_be_bytes());
         bytes.extend(&moved_tasks[SECTION_LEN..]);
         let note = [&moved(2).task.as_bytes()[..], &[42]].concat();
         bytes.extend(section(NOTED, &[&note]));
@@ -175,7 +184,8 @@ mod tests {
     #[test]
     fn a_message_says_what_its_sections_say() {
         let message = decode(&message()).unwrap();
-        assert_eq!((message.epoch, message.seq), (1, 77));
+        assert_eq!((message.epoch, message.seq, message.call), (1, 77, 8));
+        assert_eq!(message.reaches, [(moved(0).batch, 9)]);
         let [
             Change::Moved(entries),
             Change::Noted(notes),
@@ -198,7 +208,7 @@ mod tests {
     #[test]
     fn a_cut_or_strange_message_is_none_and_never_a_panic() {
         let whole = message();
-        let ends = [12, 12 + 5 + 64, 12 + 5 + 64 + 5 + 17, whole.len()];
+        let ends = [20, 20 + 5 + 72, 20 + 5 + 72 + 5 + 17, whole.len()];
         for length in 0..whole.len() {
             let legal = ends.contains(&length);
             assert_eq!(decode(&whole[..length]).is_some(), legal, "{length}");

@@ -16,6 +16,7 @@ mod cluster;
 mod commit;
 mod dial;
 mod durable;
+mod echo;
 mod error;
 mod feed;
 mod follow;
@@ -70,8 +71,8 @@ use self::{
 };
 use super::{
     Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
-    Extension, Info, Lead, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission,
-    Swap, Verdict,
+    Extension, Info, Lead, Listing, Log, Lookup, Output, Recent, Renewal, Slot, Stats, Store,
+    Submission, Swap, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -300,6 +301,10 @@ impl Store for RedisStore {
         self.feed.listen()
     }
 
+    fn recent(&self) -> Option<&Recent> {
+        Some(&self.feed.recent)
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
         let submit = self.accept(submission);
         let is_nothing = |it: &Result<_, _>| matches!(it, Err(Error::NoSuchBatch(_)));
@@ -316,11 +321,14 @@ impl Store for RedisStore {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
-        self.commit_all(&commits).await
+        self.commit_and_keep(commits).await
     }
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
-        self.renew_all(renewals, lease).await
+        let renewed = self.renew_all(renewals, lease).await;
+        // Whatever came of it: it may have been carried out.
+        self.feed.recent.progressed(renewals);
+        renewed
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {

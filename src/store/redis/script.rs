@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::Script as Source;
 
-use super::{held, keys, message, pack, reply};
+use super::{echo, held, keys, message, pack, reply};
 use crate::{
     model::{Priority, Status, funds},
     store::{
@@ -39,6 +39,8 @@ const OLD_MAX: usize = 4_000;
 const RANGES_MAX: usize = 4_000;
 /// Groups of tasks past their retention that one call looks at.
 const OLD_GROUPS: usize = 512;
+/// Batches of one call whose logs' ends it answers: each costs a few µs, whether anybody watches it or not.
+const PIECES_MAX: usize = 16;
 /// Output outlives the longest attempt by this much at most, where nobody removed it.
 const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
 /// Fields of a batch in the order in which scripts return them.
@@ -173,13 +175,16 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants.push(("BATCH_FIELDS", BATCH_FIELDS.into()));
     let pad = format!("string.rep('\\0', {})", held::PAD_LEN);
     constants.push(("LEASE_PAD", pad));
+    let none = format!("string.rep('\\0', {})", echo::NAME_LEN);
+    constants.push(("NO_CALL", none));
     let numbers = limits().into_iter().chain(numbers());
     constants.extend(numbers.map(|(name, number)| (name, number.to_string())));
     constants
 }
 
-fn limits() -> [(&'static str, u64); 20] {
+fn limits() -> [(&'static str, u64); 21] {
     [
+        ("PIECES_MAX", PIECES_MAX as u64),
         ("CHUNK", CHUNK as u64),
         ("PROMOTE_MAX", PROMOTE_MAX as u64),
         ("POP_MAX", POP_MAX as u64),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::{
-    RedisStore, error,
+    RedisStore,
+    echo::Expected,
+    error,
     keys::Keys,
     lease::decimal,
     link::{Call, Order},
@@ -52,7 +54,10 @@ impl RedisStore {
         let partition = self
             .partition_of(batch_id.partition())
             .ok_or(Error::NoSuchBatch(batch_id))?;
-        let args = self.arguments(submission);
+        let began = self.feed.recent.moment();
+        let expected = Expected::new(&self.feed);
+        let mut args = self.arguments(submission);
+        args.push(expected.name());
         let (answer, durability) = self.run_submit(partition, args).await?;
         let odd = || reply::odd("a submit");
         let [now, seq, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
@@ -61,7 +66,11 @@ impl RedisStore {
         let now = reply::int(now).ok_or_else(odd)?;
         self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
         match (reply::bytes(verdict).unwrap_or_default(), rest) {
-            (b"ok", [made]) => {
+            (b"ok", [made, pieces @ ..]) => {
+                if let Some(epoch) = pieces.first().and_then(|it| self.keep_pieces(it, began)) {
+                    let recent = &self.feed.recent;
+                    recent.accepted(batch_id, submission.ids, &submission.specs, epoch);
+                }
                 let made = self.accepted(reply::bytes(made).unwrap_or_default());
                 let made = made.ok_or_else(odd)?;
                 Ok(Accepted { durability, ..made })

@@ -2,16 +2,16 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
---          5 why a batch is parked whose budget is used up
+--          5 why a batch is parked whose budget is used up   6 the name of the call
 -- Returns  now, number of the announcement or 0, '1' when more could be started at once, when the next delayed task is due or '',
---          then id, record and lease of every task started
+--          how the logs end that were written (pieces_of), then id, record and lease of every task started
 
 local worker, max, lease, request = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = clock()
 
 -- The answer to an earlier call was lost: the same tasks again, as far as this worker still holds them.
 local function again(ids)
-  local reply = { now, 0, '1', '' }
+  local reply = { now, 0, '1', '', {} }
   if #ids == 0 then return reply end
   for i, lease in ipairs(redis.call('HMGET', HELD, unpack(ids))) do
     if lease and string.sub(lease, LEASE_WORKER_AT + 1, LEASE_WORKER_AT + #worker) == worker then
@@ -60,7 +60,7 @@ local priorities, lengths = { HIGH, NORMAL, LOW }, {}
 for i, priority in ipairs(priorities) do lengths[i] = redis.call('LLEN', TURNS .. priority) end
 local state = redis.call('HMGET', META, 'picks', 'epoch')
 local picks, epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
-local reply, leases, claimed = { now, 0, '', '' }, {}, {}
+local reply, leases, claimed = { now, 0, '', '', {} }, {}, {}
 local batches, seen = {}, {}
 local started, looked, bytes = 0, 0, 0
 -- What heads of records come to. Those of tasks that were submitted together are mostly the same.
@@ -305,7 +305,7 @@ local function note_funds(id, batch)
   end
 end
 
-local sections = {}
+local sections, logs = {}, {}
 for _, id in ipairs(seen) do
   local log = batches[id].log
   note_funds(id, batches[id])
@@ -313,8 +313,9 @@ for _, id in ipairs(seen) do
     local entries = table.concat(log)
     redis.call('HINCRBY', BATCH .. id, 'q', -#log)
     redis.call('HINCRBY', BATCH .. id, 'p', #log)
-    redis.call('APPEND', LOG .. id, entries)
-    sections[#sections + 1] = section(MOVED, #log, id .. entries)
+    local moved, reaches = write_log(id, entries)
+    sections[#sections + 1] = moved
+    logs[#logs + 1] = { batch = id, reaches = reaches, entries = entries }
   end
 end
 if started > 0 then
@@ -327,7 +328,10 @@ if started > 0 then
   redis.call('HINCRBY', META, 'p', started)
 end
 if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
-if #sections > 0 then reply[2] = announce(table.concat(sections)) end
+if #sections > 0 then
+  reply[2], epoch = announce(table.concat(sections), ARGV[6])
+  reply[5] = pieces_of(epoch, logs)
+end
 
 for i = 1, 3 do
   if lengths[i] > 0 then reply[3] = '1' end

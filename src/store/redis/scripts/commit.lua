@@ -7,9 +7,9 @@
 --          then sections, each after its length: what each batch comes to (id, log entries, last end, last expiry, how many
 --          sums, name and difference of each); place, priority, due and batch of each task that goes on, after its id;
 --          instant and entry of those that are to be removed then; batches to park, and why; bills (number of the task,
---          batch, what was held ready, 1 where the cost is known, cost)
+--          batch, what was held ready, 1 where the cost is known, cost); last the name of the call
 -- Returns  now, number of the announcement or 0, for each task '1' when it was or could be written, '2' when it had been
---          written so before, '0' when it has moved on
+--          written so before, '0' when it has moved on, and, where it was written now, how the logs end (pieces_of)
 
 local count, now = tonumber(ARGV[1]), clock()
 local ids, verdicts, writes = {}, {}, true
@@ -159,13 +159,19 @@ local function pay(id, bill, budget, spent, reserved, short)
   let_go_on(id, budget, spent, reserved, short, amended)
 end
 
+local sections, logs = {}, {}
+
 -- Adds up what a batch comes to, whose part of the section begins at `i`. Answers where the next one begins.
 local function settle(i)
   local id, entries, ended, keep, sums = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
   local key, after, names = BATCH .. id, i + 5 + 2 * sums, {}
   for sum = 1, sums do names[sum] = ARGV[i + 3 + 2 * sum] end
   local state = redis.call('HMGET', key, 'open', 'budget', 'spent', 'reserved', 'short', 'q', 'p', 'end', 'keep', unpack(names))
-  if not state[1] then return after end
+  if not state[1] then
+    -- The batch is gone. Whoever watches one of these tasks is told all the same.
+    sections[#sections + 1] = section(MOVED, #entries / LOG_ENTRY_LEN, id .. struct.pack('>I8', 0) .. entries)
+    return after
+  end
   local fields, left = {}, (state[6] or 0) + (state[7] or 0)
   for sum = 1, sums do
     local more = tonumber(ARGV[i + 4 + 2 * sum])
@@ -179,18 +185,16 @@ local function settle(i)
     fields[length + 3], fields[length + 4] = 'keep', keep
   end
   redis.call('HSET', key, unpack(fields))
-  redis.call('APPEND', LOG .. id, entries)
+  local moved, reaches = write_log(id, entries)
+  sections[#sections + 1] = moved
+  logs[#logs + 1] = { batch = id, reaches = reaches, entries = entries }
   if state[2] then pay(id, bills[id] or { reserved = 0, spent = 0 }, unpack(state, 2, 5)) end
   if state[1] == '0' and left == 0 then retire(id, keep) end
   return after
 end
 
-local sections = {}
 local i = first_sum
-while i <= last_sum do
-  sections[#sections + 1] = section(MOVED, #ARGV[i + 1] / LOG_ENTRY_LEN, ARGV[i] .. ARGV[i + 1])
-  i = settle(i)
-end
+while i <= last_sum do i = settle(i) end
 local left = redis.call('HINCRBY', META, 'q', ARGV[2]) + redis.call('HINCRBY', META, 'p', ARGV[3])
 if left == 0 then
   -- Whatever a process that knew nothing of the sum has done to it: now it is known.
@@ -199,4 +203,5 @@ elseif ARGV[4] ~= '0' then
   redis.call('HINCRBY', META, 'w', '-' .. ARGV[4])
 end
 if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
-return { now, announce(table.concat(sections)), verdicts }
+local seq, epoch = announce(table.concat(sections), ARGV[#ARGV])
+return { now, seq, verdicts, pieces_of(epoch, logs) }

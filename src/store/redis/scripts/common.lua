@@ -58,12 +58,30 @@ local function section(kind, count, entries)
   return struct.pack('>BI4', kind, count) .. entries
 end
 
--- Numbers what this call changed and tells whoever listens. Answers the number.
-local function announce(sections)
+-- Appends entries to a batch's log. Answers that part of an announcement, and how many entries there are by now.
+local function write_log(batch, entries)
+  local reaches = redis.call('APPEND', LOG .. batch, entries) / LOG_ENTRY_LEN
+  return section(MOVED, #entries / LOG_ENTRY_LEN, batch .. struct.pack('>I8', reaches) .. entries), reaches
+end
+
+-- The ends of logs as they are now, for who has just written these entries: the epoch, and of each batch its id, how many
+-- entries there are, those written, and its fields. None where there are many: whoever watches them reads them.
+local function pieces_of(epoch, logs)
+  local pieces = { epoch }
+  if #logs > PIECES_MAX then return pieces end
+  for i, log in ipairs(logs) do
+    pieces[i + 1] = { log.batch, log.reaches, log.entries, redis.call('HMGET', BATCH .. log.batch, unpack(BATCH_FIELDS)) }
+  end
+  return pieces
+end
+
+-- Numbers what this call changed and tells whoever listens; `call` is the name that its caller gave it. Answers the number
+-- and the epoch.
+local function announce(sections, call)
   local seq = redis.call('HINCRBY', META, 'seq', 1)
   local epoch = redis.call('HGET', META, 'epoch') or 0
-  redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', epoch, seq) .. sections)
-  return seq
+  redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', epoch, seq) .. (call or NO_CALL) .. sections)
+  return seq, epoch
 end
 
 -- Lets a finished batch go, some time after the last of its tasks. A sweep removes what else there is of it.

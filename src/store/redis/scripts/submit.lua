@@ -8,9 +8,9 @@
 --          14 what a new batch may spend, or ''
 --          then sections, each after its length: key and record of every task; deadline and range of ids for each run of
 --          tasks that share it; ids ready to start by priority, urgent first; due, priority and id of those that may have
---          to wait
--- Returns  now, number of the announcement or 0, then 'ok' and batch id with range, or 'reused', 'nobatch', 'closed',
---          'taken', or 'full' with the tasks and bytes that are unfinished
+--          to wait; last the name of the call
+-- Returns  now, number of the announcement or 0, then 'ok' and batch id with range and, where it was written now, how the log
+--          ends (pieces_of), or 'reused', 'nobatch', 'closed', 'taken', or 'full' with the tasks and bytes that are unfinished
 
 local batch, expected, keep_open, created = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotency, hash, range, first = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -95,7 +95,7 @@ end
 
 redis.call('HINCRBY', BATCH .. batch, 'q', count)
 redis.call('APPEND', CALLS .. batch, range)
-redis.call('APPEND', LOG .. batch, ARGV[9])
+local moved, reaches = write_log(batch, ARGV[9])
 if expected == 'new' then
   redis.call('HSET', BATCH .. batch, 'open', keep_open, 'create', created)
   if ARGV[14] ~= '' then redis.call('HSET', BATCH .. batch, 'budget', ARGV[14]) end
@@ -111,4 +111,5 @@ if idempotency ~= '' then
 end
 redis.call('HINCRBY', META, 'q', count)
 redis.call('HINCRBY', META, 'w', ARGV[11])
-return { now, announce(section(MOVED, count, batch .. ARGV[9])), 'ok', made }
+local seq, epoch = announce(moved, ARGV[#ARGV])
+return { now, seq, 'ok', made, pieces_of(epoch, { { batch = batch, reaches = reaches, entries = ARGV[9] } }) }
