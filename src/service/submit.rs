@@ -10,7 +10,7 @@ use crate::{
     chance,
     clock::Timestamp,
     model::{BatchId, IdRange, TENANT},
-    proto::v1::{SubmitBatchRequest, SubmitBatchResponse},
+    proto::v1::{SubmitBatchRequest, SubmitBatchResponse, TaskSpec, task_spec::Work},
     store::{Append, Idempotency, Submission},
 };
 
@@ -53,12 +53,16 @@ impl Service {
         })
     }
 
-    /// What the batch that a call is for may spend, if it has a budget.
+    /// What the batch that a call is for may spend, if it has a budget that concerns the call.
     async fn budget(&self, request: &SubmitBatchRequest) -> Result<Option<u64>, Status> {
         if request.batch_id.is_empty() {
             return Ok(request.budget_nanos);
         }
         let id = validate::batch_id(&request.batch_id)?;
+        let costs_nothing = |task: &TaskSpec| matches!(task.work, Some(Work::FunctionCall(_)));
+        if request.budget_nanos.is_none() && request.tasks.iter().all(costs_nothing) {
+            return Ok(None);
+        }
         let batch = self.store.batch(id).await.map_err(error::from_store)?;
         // Of one that is not there the store says so.
         let funds = batch.and_then(|batch| batch.funds);

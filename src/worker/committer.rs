@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{backoff::Backoff, held::Held, slot::Slot};
 use crate::{
     journal,
-    model::{Event, Status, Task},
+    model::{Event, Fence, Status, Task, TaskId},
     store::{Commit, Error, Guard, Store, Verdict},
 };
 
@@ -25,23 +25,33 @@ pub(super) struct Finished {
     pub(super) _slot: Option<Slot>,
 }
 
+/// What is left of a task once its commit is made.
+struct Left {
+    id: TaskId,
+    fence: Fence,
+    _slot: Option<Slot>,
+}
+
 /// Commits until every sender is gone and everything sent is committed.
 pub(super) async fn run(
     store: Arc<dyn Store>,
     held: Arc<Held>,
     mut finished: mpsc::UnboundedReceiver<Finished>,
 ) {
+    let store = store.as_ref();
     let mut ended = Vec::with_capacity(MAX_BATCH);
     while finished.recv_many(&mut ended, MAX_BATCH).await > 0 {
-        let commits: Vec<Commit> = ended.iter().filter_map(|f| commit(&store, f)).collect();
-        if let Some(verdicts) = commit_all(store.as_ref(), &commits).await {
+        let (lefts, commits): (Vec<Left>, Vec<Option<Commit>>) =
+            ended.drain(..).map(|ended| commit(store, ended)).unzip();
+        let commits: Vec<Commit> = commits.into_iter().flatten().collect();
+        if let Some(verdicts) = commit_all(store, &commits).await {
             record(&commits, &verdicts);
         }
-        for Finished { task, .. } in &ended {
-            held.remove(task.id, task.fence());
+        for left in &lefts {
+            held.remove(left.id, left.fence);
         }
         // Only now are the slots free again.
-        ended.clear();
+        drop(lefts);
     }
 }
 
@@ -62,24 +72,30 @@ fn record(commits: &[Commit], verdicts: &[Verdict]) {
     }
 }
 
-fn commit(store: &Arc<dyn Store>, finished: &Finished) -> Option<Commit> {
+fn commit(store: &dyn Store, finished: Finished) -> (Left, Option<Commit>) {
+    let left = Left {
+        id: finished.task.id,
+        fence: finished.task.fence(),
+        _slot: finished._slot,
+    };
     let park = match &finished.event {
         Event::Parked { parked, .. } => Some(parked.clone()),
         _ => None,
     };
-    let mut task = Task::clone(&finished.task);
-    if let Err(error) = task.apply(finished.event.clone(), store.now()) {
+    let mut task = Arc::unwrap_or_clone(finished.task);
+    if let Err(error) = task.apply(finished.event, store.now()) {
         tracing::error!(task = %task.id, %error, "outcome dropped");
-        return None;
+        return (left, None);
     }
     task.keep_partial(&finished.said);
-    Some(Commit {
+    let commit = Commit {
         task,
-        fence: finished.task.fence(),
+        fence: left.fence,
         from: Status::Processing,
         guard: Guard::None,
         park,
-    })
+    };
+    (left, Some(commit))
 }
 
 /// Tries until the store answers, however long that takes: while it is away nobody else can take the tasks, the fence
