@@ -20,7 +20,7 @@ use logs::Logs;
 pub use logs::{Moment, Part};
 
 /// What all tasks may weigh. Twice so much is never held.
-const ROOM: usize = 16 << 20;
+const ROOM: usize = 32 << 20;
 /// A task up to this weight is kept before anybody follows its batch: most who submit follow at once.
 const SMALL: usize = 4 << 10;
 /// A spec with more input than this is kept without it.

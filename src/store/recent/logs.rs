@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Entries kept of one log.
-const DEEPEST: usize = 4_096;
+const DEEPEST: usize = 32_768;
 /// Entries kept of all logs together, 48 bytes each; a log by itself counts as [`LOG`] of them.
-const MOST: usize = 65_536;
+const MOST: usize = 131_072;
 const LOG: usize = 8;
 /// Pieces of one log that wait for those before them.
 const EARLY: usize = 16;
