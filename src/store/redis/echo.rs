@@ -63,3 +63,60 @@ impl Drop for Expected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    use super::*;
+    use crate::{
+        model::BatchId,
+        store::{
+            Change,
+            redis::{clock::StoreClock, dial::Common, ledger::Ledger},
+        },
+    };
+
+    fn feed() -> Arc<Feed> {
+        Arc::new(Feed::new(Arc::new(Common {
+            partitions: 1,
+            allow_eviction: false,
+            ledger: Ledger::new(1),
+            clock: StoreClock::default(),
+            cluster: false,
+            wait: None,
+        })))
+    }
+
+    /// An announcement of that call, of another batch each.
+    fn hear(feed: &Feed, seq: u64, call: &[u8]) {
+        let batch = BatchId::new(crate::clock::Timestamp(1), 0, seq);
+        let mut payload = vec![0; 4];
+        payload.extend(seq.to_be_bytes());
+        payload.extend(call);
+        payload.extend([3, 0, 0, 0, 1]);
+        payload.extend(batch.as_bytes());
+        feed.hear_message(b"{td:0}:ev", &payload);
+    }
+
+    #[test]
+    fn what_is_heard_of_a_call_is_told_once_it_is_answered_or_given_up() {
+        let feed = feed();
+        feed.stands_at(0, 0);
+        let mut changes = feed.listen();
+        let call = Expected::new(&feed);
+        let name = call.name();
+        hear(&feed, 1, &name);
+        assert!(matches!(changes.try_recv(), Err(TryRecvError::Empty)));
+        // Others go past it.
+        hear(&feed, 2, &[0; NAME_LEN]);
+        assert!(matches!(changes.try_recv(), Ok(Change::Amended(_))));
+        drop(call);
+        assert!(matches!(changes.try_recv(), Ok(Change::Amended(_))));
+        // A call that was made twice is heard twice.
+        hear(&feed, 3, &name);
+        assert!(matches!(changes.try_recv(), Ok(Change::Amended(_))));
+        assert!(matches!(changes.try_recv(), Err(TryRecvError::Empty)));
+        assert!(feed.echoes.0.lock().is_empty());
+    }
+}
