@@ -125,6 +125,14 @@ impl Recent {
         found.collect()
     }
 
+    /// A task that has come to that revision at least in that epoch, and is not to be removed by now.
+    pub fn task(&self, id: TaskId, revision: u64, epoch: u32, now: Timestamp) -> Option<Arc<Task>> {
+        let kept = self.kept.lock();
+        let task = kept.get(&id)?;
+        let serves = task.epoch == epoch && task.revision() >= revision && now < expiry(task);
+        serves.then(|| task.clone())
+    }
+
     /// Keeps tasks as they were read. What runs makes progress that no later read would be asked for.
     pub fn read<'a>(&self, tasks: impl Iterator<Item = &'a Arc<Task>>) {
         let mut kept = self.kept.lock();
@@ -221,14 +229,17 @@ impl Generation {
     }
 }
 
-/// Whether the task has come to what the entry says, and no part of it can be past its retention by now: others may have
-/// ended it since.
+/// Until when no part of it can be past its retention: others may have ended it since.
+fn expiry(task: &Task) -> Timestamp {
+    let keep = Duration::from_millis(task.spec.status_retention_ms);
+    task.expire_time().unwrap_or(task.last().at + keep)
+}
+
+/// Whether the task has come to what the entry says, and is not to be removed by now.
 fn has_told(task: &Task, entry: &Moved, now: Timestamp) -> bool {
     let index = usize::try_from(entry.revision).ok();
     let told = index.and_then(|revision| task.history.get(revision.checked_sub(1)?));
-    let keep = Duration::from_millis(task.spec.status_retention_ms);
-    let expiry = task.expire_time().unwrap_or(task.last().at + keep);
-    told.is_some_and(|it| it.status == entry.status) && now < expiry
+    told.is_some_and(|it| it.status == entry.status) && now < expiry(task)
 }
 
 /// A spec without a large input, which is not told.

@@ -145,7 +145,7 @@ impl Hub {
             Change::Moved(moved) => {
                 let mut last = None;
                 for moved in moved.iter() {
-                    let mut woken = self.tasks.wake(&moved.task);
+                    let mut woken = self.tasks.wake_for(&moved.task, moved.revision);
                     // The tasks of one batch mostly move together.
                     if last.replace(moved.batch) != Some(moved.batch) {
                         woken += self.batches.wake(&moved.batch);
@@ -216,6 +216,10 @@ impl<K: Ord + Copy> Table<K> {
     /// Answers how many there were.
     fn wake(&self, key: &K) -> usize {
         self.each(key, Slot::wake)
+    }
+
+    fn wake_for(&self, key: &K, revision: u64) -> usize {
+        self.each(key, |slot| slot.wake_for(revision))
     }
 
     fn note(&self, key: &K, progress: u8) -> usize {
@@ -317,7 +321,12 @@ mod tests {
         for (number, slot) in slots.iter().enumerate() {
             table.insert(number / 100, slot);
         }
-        let woken = || slots.iter().filter(|slot| slot.take_moved()).count();
+        let woken = || {
+            slots
+                .iter()
+                .filter(|slot| slot.take_moved().is_some())
+                .count()
+        };
         let mut pauses = Pauses::default();
         let mut waking = pin!(table.wake_all(&mut pauses));
         for part in [WOKEN_AT_ONCE, WOKEN_AT_ONCE] {
@@ -337,7 +346,7 @@ mod tests {
         let numbers = slots.each_ref().map(|slot| table.insert(7, slot));
         table.remove(7, numbers[1]);
         assert_eq!((table.wake(&7), table.len()), (2, 2));
-        let woken = slots.each_ref().map(|slot| slot.take_moved());
+        let woken = slots.each_ref().map(|slot| slot.take_moved().is_some());
         assert_eq!(woken, [true, false, true]);
     }
 }

@@ -4,21 +4,32 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use super::sync::{AtomicBool, AtomicU8, AtomicWaker, Ordering};
+use super::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicWaker, Ordering};
+
+/// It is not known to which revision.
+const ANY: u32 = u32::MAX;
 
 /// All that a watcher costs while it does not read: whether there is something to look at. One watcher waits on it.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     hinted: AtomicBool,
     waker: AtomicWaker,
-    moved: AtomicBool,
+    /// To which revision at least; 0 for none.
+    moved: AtomicU32,
     progress: AtomicU8,
 }
 
 impl Slot {
     /// Hints that the record may have changed.
     pub(super) fn wake(&self) {
-        self.moved.swap(true, Ordering::AcqRel);
+        self.moved.swap(ANY, Ordering::AcqRel);
+        self.hint();
+    }
+
+    /// Hints that the record has come to a revision.
+    pub(super) fn wake_for(&self, revision: u64) {
+        let revision = u32::try_from(revision).unwrap_or(ANY);
+        self.moved.fetch_max(revision, Ordering::AcqRel);
         self.hint();
     }
 
@@ -49,9 +60,14 @@ impl Slot {
         .await;
     }
 
-    /// Whether the record may have changed since this was last asked.
-    pub(super) fn take_moved(&self) -> bool {
-        self.moved.swap(false, Ordering::AcqRel)
+    /// The revision to which the record may have come since this was last asked: the highest of all where that is not
+    /// known, none where it has not changed.
+    pub(super) fn take_moved(&self) -> Option<u64> {
+        match self.moved.swap(0, Ordering::AcqRel) {
+            0 => None,
+            ANY => Some(u64::MAX),
+            revision => Some(revision.into()),
+        }
     }
 
     /// Progress heard of since this was last asked, 1 to 100; 0 for none.

@@ -226,8 +226,9 @@ impl Watcher {
     /// Follows a hint. The record is the truth: whatever the hint said, what comes next comes from there.
     async fn look(&mut self) -> Result<(), Error> {
         let progress = self.place.slot.take_progress();
-        if self.place.slot.take_moved() || self.life.is_owed() {
-            self.read().await?;
+        let moved = self.place.slot.take_moved();
+        if moved.is_some() || self.life.is_owed() {
+            self.read(moved).await?;
         }
         // After the transitions it may belong to.
         if progress > self.progress && !self.ended {
@@ -281,8 +282,18 @@ impl Watcher {
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<(), Error> {
-        let looked = match read(&self.hub, self.id).await {
+    /// Reads the record, unless this process knows it as it stood at the revision that was hinted at: where there is
+    /// more, another hint is on its way.
+    async fn read(&mut self, hinted: Option<u64>) -> Result<(), Error> {
+        let recent = self.hub.store.recent();
+        let known = recent.zip(hinted).and_then(|(recent, revision)| {
+            recent.task(self.id, revision, self.at.epoch, self.hub.store.now())
+        });
+        let task = match known {
+            Some(task) => Ok(task),
+            None => read(&self.hub, self.id).await,
+        };
+        let looked = match task {
             Ok(task) => self.tell(task),
             // A task that has not ended is removed by nobody.
             Err(Error::NoSuchTask(id)) => Err(Error::TaskLost(id)),

@@ -22,7 +22,7 @@ mod sync {
     use std::task::Waker;
 
     use loom::sync::Mutex;
-    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
     /// Keeps to the contract of the one it stands for: a wake finds the waker registered before it, or happens before
     /// the registration that comes after it. Loom's own wakes more often than that, and would hide what is lost.
@@ -55,6 +55,11 @@ struct Watched {
 
 impl Watched {
     fn change(&self) {
+        let before = self.revision.fetch_add(1, Ordering::AcqRel);
+        self.slot.wake_for(before as u64 + 1);
+    }
+
+    fn change_somehow(&self) {
         self.revision.fetch_add(1, Ordering::AcqRel);
         self.slot.wake();
     }
@@ -73,8 +78,9 @@ fn a_watcher_comes_to_the_last_change_whenever_its_hints_come() {
             let mut seen = 0;
             while seen < 2 {
                 watched.slot.news().await;
-                if watched.slot.take_moved() {
+                if let Some(revision) = watched.slot.take_moved() {
                     seen = watched.revision.load(Ordering::Acquire);
+                    assert!(seen as u64 >= revision);
                 }
             }
         });
@@ -86,15 +92,15 @@ fn a_watcher_comes_to_the_last_change_whenever_its_hints_come() {
 fn changes_from_two_sides_are_both_seen() {
     crate::explore(2, || {
         let watched = Arc::new(Watched::default());
-        let writers = [(); 2].map(|()| {
+        let writers = [Watched::change, Watched::change_somehow].map(|change| {
             let watched = watched.clone();
-            thread::spawn(move || watched.change())
+            thread::spawn(move || change(&watched))
         });
         block_on(async {
             let mut seen = 0;
             while seen < 2 {
                 watched.slot.news().await;
-                if watched.slot.take_moved() {
+                if watched.slot.take_moved().is_some() {
                     seen = watched.revision.load(Ordering::Acquire);
                 }
             }
@@ -122,7 +128,7 @@ fn a_wait_that_is_given_up_takes_no_hint_with_it() {
         if !first {
             block_on(watched.slot.news());
         }
-        assert!(watched.slot.take_moved());
+        assert_eq!(watched.slot.take_moved(), Some(1));
         writer.join().unwrap();
     });
 }

@@ -4,7 +4,7 @@ use futures::StreamExt as _;
 use tidings::{
     model::{Event, Fence, TaskId, Work, WorkerId},
     store::{Commit, Guard, Renewal, Store as _, Verdict},
-    watch::{Hub, batch},
+    watch::{Hub, batch, task},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -176,4 +176,33 @@ async fn commit(
         park: None,
     };
     store.commit(vec![commit]).await.unwrap().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_task_is_read_again_only_where_others_moved_it() {
+    let world = World::recalling();
+    let (_, id) = world.submit_one().await;
+    let mut events = world.watch_task(id).await;
+    let revisions = |events: &[task::Event]| {
+        let moved = events.iter().filter_map(|event| match event {
+            task::Event::Moved { revision, task, .. } => Some((*revision, task.revision())),
+            _ => None,
+        });
+        moved.collect::<Vec<_>>()
+    };
+    assert_eq!(revisions(&told(&mut events).await), [(1, 1)]);
+    let before = world.failover.task_reads();
+    let tasks = world.acquire().await;
+    assert_eq!(revisions(&told(&mut events).await), [(2, 2)]);
+    world.happen(tasks, Event::Released).await;
+    let taken = world.acquire().await.remove(0);
+    assert_eq!(revisions(&told(&mut events).await), [(3, 4), (4, 4)]);
+    assert_eq!(world.failover.task_reads(), before);
+    // Another process ends it.
+    let mut ended = taken.clone();
+    ended.apply(answered(), world.store.now()).unwrap();
+    let verdict = commit(&*world.store, ended, taken.fence()).await;
+    assert_eq!(verdict, Verdict::Applied);
+    assert_eq!(revisions(&told(&mut events).await), [(5, 5)]);
+    assert_eq!(world.failover.task_reads(), before + 1);
 }
