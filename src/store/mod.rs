@@ -5,6 +5,7 @@
 pub mod capacity;
 pub mod change;
 pub mod embedded;
+mod info;
 pub mod lead;
 pub mod output;
 pub mod recalling;
@@ -16,7 +17,7 @@ pub mod slot;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::{
     clock::Timestamp,
@@ -27,6 +28,7 @@ use crate::{
 
 pub use capacity::{Capacity, Load};
 pub use change::{Change, Moved, Note};
+pub use info::{Durability, Info};
 pub use lead::{Bid, Lead, Over};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
 pub use recalling::Recalling;
@@ -91,6 +93,12 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// What went through this process lately, where that is kept in mind. It is kept before changes are told.
     fn recent(&self) -> Option<&Recent> {
+        None
+    }
+
+    /// Notified when a submit is on its way: an acquire from now on finds what it brings, where the store carries calls
+    /// out in the order in which they are made. None where it does not.
+    fn submits(&self) -> Option<&Notify> {
         None
     }
 
@@ -160,34 +168,6 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Counts what is stored; fails when the store is away.
     async fn stats(&self) -> Result<Stats, Error>;
-}
-
-/// What a store is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// `embedded` or `redis`.
-    pub name: &'static str,
-    /// What a submit's reply may promise.
-    pub durability: Durability,
-    /// Over how many partitions ids are spread.
-    pub partitions: u16,
-    /// The present epoch.
-    pub epoch: u32,
-}
-
-/// How well accepted work is kept, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Durability {
-    /// In the memory of the store's process.
-    Memory,
-    /// On disk within a second.
-    FsyncEverySecond,
-    /// In the memory of so many replicas as well, before the reply.
-    Replicated(u32),
-    /// On disk before the reply.
-    Fsync,
-    /// On disk, here and on so many replicas, before the reply.
-    FsyncReplicated(u32),
 }
 
 /// Tasks to accept. All ids were chosen by the caller and lie in the batch's partition.

@@ -287,7 +287,9 @@ impl Watcher {
     async fn read(&mut self, hinted: Option<u64>) -> Result<(), Error> {
         let recent = self.hub.store.recent();
         let known = recent.zip(hinted).and_then(|(recent, revision)| {
-            recent.task(self.id, revision, self.at.epoch, self.hub.store.now())
+            // A hint may be late.
+            let least = revision.max(self.at.after);
+            recent.task(self.id, least, self.at.epoch, self.hub.store.now())
         });
         let task = match known {
             Some(task) => Ok(task),

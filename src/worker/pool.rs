@@ -146,11 +146,18 @@ impl Pool {
         if let Some(due) = next_due {
             pause = pause.min(due.since(self.store.now()));
         }
+        let submitted = async {
+            match self.store.submits() {
+                Some(submits) => submits.notified().await,
+                None => std::future::pending().await,
+            }
+        };
         // Being told is the rule, looking again the floor.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
             () = work.notified() => {}
+            () = submitted => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

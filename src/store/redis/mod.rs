@@ -28,6 +28,7 @@ mod ledger;
 mod link;
 mod live;
 mod message;
+mod open;
 mod output;
 mod pack;
 mod quorum;
@@ -52,20 +53,14 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use redis::ConnectionInfo;
-use tokio::{
-    sync::broadcast,
-    time::{Instant, sleep},
-};
+use tokio::sync::{Notify, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     address::{Address, Topology},
-    cluster::Cluster,
-    dial::{Common, Dialer, Target},
+    dial::{Common, Target},
     feed::Feed,
     ledger::Ledger,
-    link::Link,
     router::Router,
     sentinel::Sentinels,
 };
@@ -84,11 +79,6 @@ pub use server::ConnectError;
 
 /// Partitions of a cluster where none are configured: enough to spread over many nodes evenly.
 const CLUSTER_PARTITIONS: u16 = 64;
-/// How long a start waits for a cluster that has just been formed, or for servers that are failing over.
-const SETTLED_WITHIN: Duration = Duration::from_secs(5);
-/// Between looks at them meanwhile.
-const SETTLING_PAUSE: Duration = Duration::from_millis(100);
-
 /// Where the Redis is and how it is used.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -136,6 +126,8 @@ pub struct RedisStore {
     capacity: Capacity,
     router: Arc<Router>,
     feed: Arc<Feed>,
+    /// A submit was sent.
+    submits: Notify,
     /// From which partition the next round starts.
     turn: AtomicU16,
     /// Acquires whose answer never came, by worker and partition: what they were given is asked for first.
@@ -164,16 +156,16 @@ impl RedisStore {
             wait: config.wait,
         });
         let (router, durability) = match config.address.topology {
-            Topology::Single(info) => single(common.clone(), Target::Fixed(info)).await,
+            Topology::Single(info) => open::single(common.clone(), Target::Fixed(info)).await,
             Topology::Sentinel {
                 sentinels,
                 master,
                 login,
             } => {
                 let sentinels = Arc::new(Sentinels::new(sentinels, master, login));
-                single(common.clone(), Target::Sentinels(sentinels)).await
+                open::single(common.clone(), Target::Sentinels(sentinels)).await
             }
-            Topology::Cluster { seeds } => many(common.clone(), seeds).await,
+            Topology::Cluster { seeds } => open::many(common.clone(), seeds).await,
         }?;
         let router = Arc::new(router);
         let feed = Arc::new(Feed::new(common));
@@ -189,6 +181,7 @@ impl RedisStore {
             capacity: config.capacity,
             router,
             feed,
+            submits: Notify::new(),
             turn: AtomicU16::new(0),
             unanswered: Mutex::default(),
             absences: absence::Absences::default(),
@@ -206,75 +199,6 @@ impl RedisStore {
     fn hear(&self, partition: u16, now: i64, seq: u64) {
         self.router.common.clock.hear(now);
         self.router.common.ledger.saw(partition, seq);
-    }
-}
-
-/// All partitions behind one link.
-async fn single(common: Arc<Common>, target: Target) -> Result<(Router, Durability), ConnectError> {
-    let all: Arc<[u16]> = (0..common.partitions).collect();
-    let dialer = Dialer::new(target.clone(), common.clone());
-    let link = Arc::new(Link::new(dialer, all));
-    // The first time, what is wrong is the caller's to know.
-    let connected = match target {
-        Target::Fixed(_) => link.connect().await,
-        Target::Sentinels(_) => patiently(|| connect(link.clone())).await,
-    };
-    let durability = connected.map_err(|error| at(link.dialer(), error))?;
-    let mut loops = vec![tokio::spawn(link.clone().keep())];
-    let sentinels = match target {
-        Target::Fixed(_) => None,
-        Target::Sentinels(sentinels) => Some(sentinels),
-    };
-    if let Some(sentinels) = sentinels.clone() {
-        loops.push(tokio::spawn(sentinels.watch(link.clone())));
-    }
-    let loops = loops.into_iter().map(AbortOnDropHandle::new).collect();
-    Ok((Router::one(common, link, sentinels, loops), durability))
-}
-
-/// Partitions spread over a cluster.
-async fn many(
-    common: Arc<Common>,
-    seeds: Vec<ConnectionInfo>,
-) -> Result<(Router, Durability), ConnectError> {
-    let cluster = Arc::new(Cluster::new(seeds, common.clone()));
-    let durability = patiently(|| begin(cluster.clone())).await?;
-    let keep = AbortOnDropHandle::new(tokio::spawn(cluster.clone().keep()));
-    Ok((Router::many(common, cluster, keep), durability))
-}
-
-async fn connect(link: Arc<Link>) -> Result<Durability, ConnectError> {
-    link.connect().await
-}
-
-async fn begin(cluster: Arc<Cluster>) -> Result<Durability, ConnectError> {
-    cluster.begin().await
-}
-
-/// Tries again for a while: servers that stand in for each other may be about to.
-async fn patiently<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, ConnectError>
-where
-    F: Future<Output = Result<T, ConnectError>>,
-{
-    let until = Instant::now() + SETTLED_WITHIN;
-    loop {
-        match attempt().await {
-            Err(ConnectError::Store(_) | ConnectError::Replica) if Instant::now() < until => {
-                sleep(SETTLING_PAUSE).await;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// Said here alone: later on everybody knows which server is meant.
-fn at(dialer: &Dialer, error: ConnectError) -> ConnectError {
-    match error {
-        ConnectError::Store(source) => ConnectError::At {
-            address: dialer.to_string(),
-            source,
-        },
-        other => other,
     }
 }
 
@@ -303,6 +227,11 @@ impl Store for RedisStore {
 
     fn recent(&self) -> Option<&Recent> {
         Some(&self.feed.recent)
+    }
+
+    fn submits(&self) -> Option<&Notify> {
+        // Of more the one to ask would not be known.
+        (self.partitions == 1).then_some(&self.submits)
     }
 
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {

@@ -58,7 +58,11 @@ impl RedisStore {
         let expected = Expected::new(&self.feed);
         let mut args = self.arguments(submission);
         args.push(expected.name());
-        let (answer, durability) = self.run_submit(partition, args).await?;
+        // Polled first, the call is sent by the time somebody is told.
+        let (run, ()) = tokio::join!(biased; self.run_submit(partition, args), async {
+            self.submits.notify_one();
+        });
+        let (answer, durability) = run?;
         let odd = || reply::odd("a submit");
         let [now, seq, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
             return Err(odd());

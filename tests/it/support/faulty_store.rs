@@ -57,6 +57,11 @@ impl FaultyStore {
         self.send(Change::Gap);
     }
 
+    /// Hints at something, whether it is so or not.
+    pub(crate) fn hint(&self, change: Change) {
+        self.send(change);
+    }
+
     /// Whether tasks and batches can be read. Writes always work.
     pub(crate) fn fail_reads(&self, fails: bool) {
         self.fails_reads.store(fails, Ordering::SeqCst);

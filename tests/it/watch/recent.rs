@@ -2,8 +2,8 @@
 
 use futures::StreamExt as _;
 use tidings::{
-    model::{Event, Fence, TaskId, Work, WorkerId},
-    store::{Commit, Guard, Renewal, Store as _, Verdict},
+    model::{Event, Fence, Status, TaskId, Work, WorkerId},
+    store::{Change, Commit, Guard, Moved, Renewal, Store as _, Verdict},
     watch::{Hub, batch, task},
 };
 use tokio_util::sync::CancellationToken;
@@ -198,11 +198,20 @@ async fn a_watched_task_is_read_again_only_where_others_moved_it() {
     let taken = world.acquire().await.remove(0);
     assert_eq!(revisions(&told(&mut events).await), [(3, 4), (4, 4)]);
     assert_eq!(world.failover.task_reads(), before);
-    // Another process ends it.
-    let mut ended = taken.clone();
-    ended.apply(answered(), world.store.now()).unwrap();
-    let verdict = commit(&*world.store, ended, taken.fence()).await;
+    // Another process gives it back.
+    let mut released = taken.clone();
+    released.apply(Event::Released, world.store.now()).unwrap();
+    let verdict = commit(&*world.store, released, taken.fence()).await;
     assert_eq!(verdict, Verdict::Applied);
     assert_eq!(revisions(&told(&mut events).await), [(5, 5)]);
     assert_eq!(world.failover.task_reads(), before + 1);
+    // What this one knew of it is not told because somebody hints at it again.
+    let late = Moved {
+        task: id,
+        batch: taken.batch_id,
+        revision: 4,
+        status: Status::Processing,
+    };
+    world.store.hint(Change::Moved([late].into()));
+    assert_eq!(revisions(&told(&mut events).await), []);
 }
