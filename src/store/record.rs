@@ -188,6 +188,21 @@ pub fn encode_state(task: &Task) -> Vec<u8> {
     pack(task, None, None)
 }
 
+/// As [`encode_state`], with the outcome.
+pub fn encode_ended(task: &Task) -> Vec<u8> {
+    pack(task, None, task.outcome.as_deref())
+}
+
+/// Whether a record holds an outcome.
+///
+/// # Errors
+/// The bytes are too few.
+pub fn has_outcome(bytes: &[u8]) -> Result<bool, Fault> {
+    let mut reader = Reader(bytes);
+    let (_head, _spec): ([u8; HEAD_LEN], u32) = (reader.array()?, reader.u32()?);
+    Ok(reader.u32()? > 0)
+}
+
 /// Written into one piece of memory, where the lengths find their place once they are known.
 fn pack(task: &Task, spec: Option<&Spec>, outcome: Option<&Outcome>) -> Vec<u8> {
     let state = StateOf {
@@ -245,7 +260,7 @@ pub fn decode(id: TaskId, bytes: &[u8]) -> Result<Task, Fault> {
     parts.join(id, spec, outcome)
 }
 
-/// Reads a record written by [`encode_state`], with what was kept apart.
+/// Reads a record written by [`encode_state`] or [`encode_ended`], with what was kept apart.
 ///
 /// # Errors
 /// The bytes are not such a record, or contradict themselves.
@@ -256,10 +271,13 @@ pub fn decode_state(
     outcome: Option<&[u8]>,
 ) -> Result<Task, Fault> {
     let spec = Arc::new(from_cbor(spec, "spec")?);
+    let parts = Parts::split(bytes)?;
+    let own = Some(parts.outcome).filter(|own| !own.is_empty());
     let outcome = outcome
+        .or(own)
         .map(|bytes| from_cbor(bytes, "outcome").map(Arc::new))
         .transpose()?;
-    Parts::split(bytes)?.join(id, spec, outcome)
+    parts.join(id, spec, outcome)
 }
 
 struct Parts<'a> {

@@ -4,6 +4,7 @@
 mod calls;
 mod damage;
 mod directory;
+mod early;
 mod epoch;
 mod failing_device;
 mod kills;
@@ -93,9 +94,24 @@ impl Home {
         (accepted.batch_id, accepted.ids.iter().collect())
     }
 
+    /// Acquires, durably: whoever reads such a task waits for that.
     async fn acquire(&self, max: usize) -> Vec<Task> {
-        let acquired = self.store().acquire(WORKER, max, LEASE).await;
-        acquired.unwrap().tasks
+        let tasks = self.acquire_only(max).await;
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        self.store().tasks(&ids).await.unwrap();
+        tasks
+    }
+
+    async fn acquire_only(&self, max: usize) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        loop {
+            let wanted = max - tasks.len();
+            let acquired = self.store().acquire(WORKER, wanted, LEASE).await.unwrap();
+            tasks.extend(acquired.tasks);
+            if tasks.len() == max || !acquired.more {
+                return tasks;
+            }
+        }
     }
 
     async fn found(&self, id: TaskId) -> Task {

@@ -1,7 +1,7 @@
 //! The group commit: nobody is answered before the write that holds their change, everybody is answered once, and
 //! nothing is acknowledged once a write has failed.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use loom::{
     sync::{
@@ -67,7 +67,8 @@ impl Drop for Reply {
 /// Sets one bit.
 struct Request {
     bit: usize,
-    reply: Reply,
+    /// None where nobody waits.
+    reply: Option<Reply>,
 }
 
 /// The line, between the callers and the writer.
@@ -130,6 +131,11 @@ impl Line for Requests {
     fn waiting(&mut self) -> Option<Request> {
         self.0.state.lock().unwrap().requests.pop_front()
     }
+
+    /// The time is always over at once: what came in it comes next.
+    fn soon(&mut self, _time: Duration) -> Option<Request> {
+        self.waiting()
+    }
 }
 
 impl Drop for Requests {
@@ -162,7 +168,7 @@ impl Ledger for Bits {
     type Answer = Reply;
     type Failure = ();
 
-    fn apply(&mut self, request: Request) -> Reply {
+    fn apply(&mut self, request: Request) -> Option<Reply> {
         self.memory |= request.bit;
         request.reply
     }
@@ -200,6 +206,7 @@ fn ask(requests: &Sender, device: &Device, bit: usize) -> Told {
         place: place.clone(),
         is_told: false,
     };
+    let reply = Some(reply);
     requests.send(Request { bit, reply });
     let told = place.wait();
     let is_synced = device.synced.load(Ordering::Acquire) & bit != 0;
@@ -265,4 +272,38 @@ fn nothing_is_acknowledged_once_a_write_has_failed() {
     ask_all(2, 1, 1);
     ask_all(2, 1, 2);
     ask_all(1, 2, 2);
+}
+
+/// Beside a caller who waits, before or after it.
+#[test]
+fn what_nobody_waits_for_is_written_too() {
+    crate::explore(2, || {
+        let queue = Arc::new(Queue::default());
+        let device = Arc::new(Device::default());
+        let senders = [Sender::new(&queue), Sender::new(&queue)];
+        let writer = {
+            let (device, mut requests) = (device.clone(), Requests(queue.clone()));
+            thread::spawn(move || {
+                let mut bits = Bits {
+                    memory: 0,
+                    writes: 0,
+                    fails_at: usize::MAX,
+                    device,
+                };
+                serve(&mut requests, &mut bits).unwrap();
+            })
+        };
+        let [silent, asks] = senders;
+        let silent = thread::spawn(move || {
+            silent.send(Request {
+                bit: 1,
+                reply: None,
+            });
+        });
+        assert_eq!(ask(&asks, &device, 2), Told::Written);
+        drop(asks);
+        silent.join().unwrap();
+        writer.join().unwrap();
+        assert_eq!(device.synced.load(Ordering::Acquire), 3);
+    });
 }

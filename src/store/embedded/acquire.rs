@@ -1,6 +1,6 @@
 //! Handing tasks to workers, and finding those that time has run out for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::machine::Machine;
 use crate::{
@@ -9,24 +9,58 @@ use crate::{
     store::{Acquired, Error},
 };
 
+/// What one acquire reads from disk at most, so that the others are not kept waiting: tasks, and bytes of their inputs.
+const MOST_READ: usize = 128;
+const HEAVIEST_READ: u64 = 256 << 10;
+
+/// What was taken.
+pub(super) struct Taken {
+    pub(super) acquired: Acquired,
+    /// It may be told only once the present group is on disk.
+    pub(super) must_wait: bool,
+    /// Nobody has told the writer yet that there is something to write.
+    pub(super) is_news: bool,
+}
+
+/// What a call has read from disk so far.
+#[derive(Default)]
+struct Read {
+    tasks: usize,
+    bytes: u64,
+}
+
+impl Read {
+    fn is_enough(&self) -> bool {
+        self.tasks >= MOST_READ || self.bytes >= HEAVIEST_READ
+    }
+}
+
 impl Machine {
-    /// Takes up to `max` tasks for a worker.
+    /// Takes up to `max` tasks for a worker, who may begin before that is on disk: what a crash forgets of it is a lease
+    /// that nobody holds any more, and until it is on disk nobody else is told. That they are queued is on disk before, and
+    /// so is whatever else the call changes: a batch that is held back, for one.
     pub(super) fn acquire(
         &mut self,
         worker: WorkerId,
         max: usize,
         lease: Duration,
-    ) -> Result<Acquired, Error> {
+    ) -> Result<Taken, Error> {
         let now = self.now();
+        let amended = self.overlay.amended.len();
         self.index.promote(now);
         let mut acquired = Acquired::default();
+        let (mut read, mut since) = (Read::default(), 0);
         while acquired.tasks.len() < max
+            && !read.is_enough()
             && let Some(id) = self.next(now)?
         {
             // One record that cannot be read must not keep the tasks behind it from starting; it stays out of the
             // queues, and reads of it say what is wrong.
-            match self.start(id, worker, now, now + lease) {
-                Ok(task) => acquired.tasks.push(task),
+            match self.start(id, worker, now, now + lease, &mut read) {
+                Ok((task, queued)) => {
+                    since = since.max(queued);
+                    acquired.tasks.push(task);
+                }
                 Err(error) => {
                     tracing::error!(task = %id, "failed to {error}; the task is set aside")
                 }
@@ -34,7 +68,14 @@ impl Machine {
         }
         acquired.more = self.index.has_ready();
         acquired.next_due = self.index.next_due();
-        Ok(acquired)
+        self.early.give(acquired.tasks.iter().map(|task| task.id));
+        let is_news = !self.overlay.is_known && self.overlay.is_dirty();
+        self.overlay.is_known |= is_news;
+        Ok(Taken {
+            must_wait: since > self.landed_seq || self.overlay.amended.len() > amended,
+            is_news,
+            acquired,
+        })
     }
 
     /// Takes the next task to start out of its line. Batches that it would cost too much are held back.
@@ -93,17 +134,27 @@ impl Machine {
         worker: WorkerId,
         now: Timestamp,
         lease: Timestamp,
-    ) -> Result<Task, Error> {
-        let mut task = self.stored(id)?;
+        read: &mut Read,
+    ) -> Result<(Task, u64), Error> {
+        let stored = match self.in_memory(id) {
+            Some(task) => task,
+            None => {
+                let task = self.stored(id)?;
+                read.tasks += 1;
+                read.bytes += task.spec.weight();
+                task
+            }
+        };
+        let mut task = Task::clone(&stored);
         task.apply(Event::Acquired { worker }, now)
             .map_err(|illegal| Error::Corrupt(illegal.to_string()))?;
         self.record(task.clone(), Some(Status::Queued))?;
-        self.index.hold(id, task.fence(), lease);
-        Ok(task)
+        let before = self.index.hold(id, task.fence(), lease);
+        Ok((task, before.map_or(0, |live| live.since)))
     }
 
     /// A task that the index knows.
-    pub(super) fn stored(&self, id: TaskId) -> Result<Task, Error> {
+    pub(super) fn stored(&self, id: TaskId) -> Result<Arc<Task>, Error> {
         self.task(id)?
             .ok_or_else(|| Error::Corrupt(format!("the record of task {id} is missing")))
     }
@@ -114,7 +165,7 @@ impl Machine {
         let mut tasks = Vec::with_capacity(ids.len());
         for id in ids {
             match self.stored(id) {
-                Ok(task) => tasks.push(task),
+                Ok(task) => tasks.push(Task::clone(&task)),
                 Err(error @ Error::Corrupt(_)) => {
                     // Nobody can commit a task that cannot be read: left here, it would fill every answer.
                     tracing::error!(task = %id, "failed to {error}; the task is set aside");
@@ -126,3 +177,6 @@ impl Machine {
         Ok(tasks)
     }
 }
+
+#[cfg(test)]
+mod tests;

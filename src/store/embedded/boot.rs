@@ -4,6 +4,7 @@ use super::{
     disk::{BatchRecord, corrupt, read_error},
     index::{Live, Seat},
     machine::Machine,
+    promise::Promise,
 };
 use crate::{
     model::{Fence, Priority, Status, Task, TaskId, retry},
@@ -19,7 +20,7 @@ const RECOVERY_GROUP: usize = 1_024;
 impl Machine {
     /// Reads all live tasks and batches. A task found processing has lost its worker for certain: it is moved on,
     /// durably, before anybody can ask.
-    pub(super) fn boot(&mut self) -> Result<(), Error> {
+    pub(super) fn boot(&mut self, promise: &mut Promise) -> Result<(), Error> {
         self.boot_batches()?;
         let held = self.boot_tasks()?;
         // Last to first, each to the head: they come out in order.
@@ -27,8 +28,9 @@ impl Machine {
             for id in group.iter().rev() {
                 self.recover(*id)?;
             }
-            self.flush().map_err(write_error)?;
-            self.next_group();
+            let flight = self.take_off();
+            let landing = flight.write(&self.disk, promise).map_err(write_error)?;
+            landing.end(self);
         }
         Ok(())
     }
@@ -80,7 +82,7 @@ impl Machine {
 
     fn recover(&mut self, id: TaskId) -> Result<(), Error> {
         let now = self.now();
-        let mut task: Task = self.stored(id)?;
+        let mut task = Task::clone(&*self.stored(id)?);
         let Some(live) = self.index.get(id) else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Writing tasks that have been moved.
 
 use super::{
-    disk::Expiry,
+    disk::has_little,
     index::{Live, Seat},
     machine::Machine,
 };
@@ -51,14 +51,15 @@ impl Machine {
         }
         self.account(&task, Some(from))?;
         self.requeue_or_end(&task, live, head, now);
-        self.overlay.tasks.insert(task.id, task);
+        self.keep(task);
         Ok(Verdict::Applied)
     }
 
     /// The same commit again is `Applied` again; any other at an old fence is a conflict.
     fn repeated_commit(&self, commit: &Commit) -> Result<Verdict, Error> {
         match self.task(commit.task.id) {
-            Ok(Some(mut stored)) => {
+            Ok(Some(stored)) => {
+                let mut stored = Task::clone(&stored);
                 // Every read tells the present epoch, whenever it was written.
                 stored.epoch = commit.task.epoch;
                 Ok(match stored == commit.task {
@@ -78,18 +79,23 @@ impl Machine {
                 Cause::Released | Cause::LeaseExpired | Cause::Parked => Seat::At(head),
                 _ => Seat::Tail,
             };
-            let live = live.moved(task.fence(), task.due);
+            let live = live.moved(task.fence(), task.due).since(self.group());
             self.index.queue(task.id, live, seat, now);
             return;
         }
         self.index.remove(task.id);
-        let writes = &mut self.overlay.writes;
-        if let Some(outcome) = &task.outcome {
-            let bytes = encode_outcome(outcome);
-            writes.insert(&self.disk.outcome, task.id.as_bytes(), bytes);
+        if let Some(outcome) = &task.outcome
+            && !has_little(task)
+        {
+            let writes = &mut self.overlay.writes;
+            writes.insert(
+                &self.disk.outcome,
+                task.id.as_bytes(),
+                encode_outcome(outcome),
+            );
         }
         if let Some(time) = task.expire_time() {
-            Expiry::Task(task.id).put(&self.disk, writes, time);
+            self.overlay.ended.entry(time).or_default().push(task.id);
         }
     }
 

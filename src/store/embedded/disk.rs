@@ -7,7 +7,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 use super::journal::COMMIT_SEQ;
 use crate::{
     clock::Timestamp,
-    model::{Batch, BatchId, CacheKey, IdRange, Status, TaskId},
+    model::{Batch, BatchId, CacheKey, IdRange, Status, Task, TaskId},
     store::{Error, Moved, TOMBSTONE_RETENTION, record::Fault},
 };
 
@@ -16,6 +16,8 @@ pub(super) const LOG_ENTRY_LEN: usize = 24;
 /// Prompts and answers are what fills memory; every other keyspace holds small records.
 const LARGE_MEMTABLE: u64 = 32 << 20;
 const SMALL_MEMTABLE: u64 = 16 << 20;
+/// A start reads the states of all tasks: what is larger than this is kept from it.
+const LITTLE: usize = 512;
 /// The key of the epoch in `meta`.
 const EPOCH: &str = "epoch";
 /// Bounds what a start has to replay.
@@ -23,11 +25,11 @@ const JOURNAL_BYTES: u64 = 128 << 20;
 
 /// The open database. Dropping the last clone of its handles closes it, and only then releases the directory.
 pub(super) struct Disk {
-    /// Task id → [`crate::store::record::encode_state`].
+    /// Task id → [`crate::store::record::encode_state`], of a task that ended with little [`encode_ended`](crate::store::record::encode_ended).
     pub(super) state: Keyspace,
     /// Task id → spec, written once.
     pub(super) spec: Keyspace,
-    /// Task id → outcome, written once.
+    /// Task id → outcome, written once, where it is not in the state.
     pub(super) outcome: Keyspace,
     /// Batch id → [`BatchRecord`].
     pub(super) batch: Keyspace,
@@ -41,7 +43,7 @@ pub(super) struct Disk {
     pub(super) lead: Keyspace,
     /// Task id → until when the id is still known to have existed.
     pub(super) tomb: Keyspace,
-    /// [`Expiry`] → nothing: what a sweep walks, earliest first.
+    /// [`Expiry`] → the tasks it is about, if it is about tasks: what a sweep walks, earliest first.
     pub(super) expiry: Keyspace,
     /// `epoch` and `commit_seq`.
     pub(super) meta: Keyspace,
@@ -155,6 +157,12 @@ pub(super) fn corrupt(fault: Fault) -> Error {
     Error::Corrupt(fault.to_string())
 }
 
+/// Whether a task has ended with an outcome so small that it stands in the state: one record less to write and to find.
+pub(super) fn has_little(task: &Task) -> bool {
+    let outcome = task.outcome.as_ref();
+    outcome.is_some_and(|it| it.text.len() + it.body.len() <= LITTLE)
+}
+
 /// A batch, with what the store itself remembers of it.
 #[derive(Clone, Debug, PartialEq, minicbor::Encode, minicbor::Decode)]
 pub(super) struct BatchRecord {
@@ -198,10 +206,10 @@ pub(super) struct KeyRecord {
 /// Something that is to be removed at an instant.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expiry {
-    /// A terminal task.
-    Task(TaskId),
-    /// The memory of a removed task.
-    Tomb(TaskId),
+    /// Terminal tasks; at least one.
+    Tasks(Vec<TaskId>),
+    /// The memory of removed tasks; at least one.
+    Tombs(Vec<TaskId>),
     /// An idempotency key.
     Key(String),
     /// A done batch with its log.
@@ -211,11 +219,19 @@ pub(super) enum Expiry {
 }
 
 impl Expiry {
-    /// The key in `expiry`: `u64 instant | u8 kind | id`.
+    /// The key in `expiry`: `u64 instant | u8 kind | id`, of many tasks the first one's.
     pub(super) fn key(&self, at: Timestamp) -> Vec<u8> {
+        let first = |ids: &'_ [TaskId]| ids.first().map(|id| *id.as_bytes()).unwrap_or_default();
+        let (tasks, tombs);
         let (kind, id): (u8, &[u8]) = match self {
-            Expiry::Task(id) => (1, id.as_bytes()),
-            Expiry::Tomb(id) => (2, id.as_bytes()),
+            Expiry::Tasks(ids) => {
+                tasks = first(ids);
+                (6, &tasks)
+            }
+            Expiry::Tombs(ids) => {
+                tombs = first(ids);
+                (7, &tombs)
+            }
             Expiry::Key(key) => (3, key.as_bytes()),
             Expiry::Batch(id) => (4, id.as_bytes()),
             Expiry::Lead(key) => (5, key.as_bytes()),
@@ -226,18 +242,30 @@ impl Expiry {
         bytes
     }
 
-    /// Reads such a key.
-    pub(super) fn decode(key: &[u8]) -> Result<(Timestamp, Expiry), Error> {
+    /// What stands under the key: the ids of tasks, one after the other.
+    fn value(&self) -> Vec<u8> {
+        match self {
+            Expiry::Tasks(ids) | Expiry::Tombs(ids) => {
+                ids.iter().flat_map(|id| *id.as_bytes()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads such an entry. Those of one task each were written once.
+    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<(Timestamp, Expiry), Error> {
         let unknown = || Error::Corrupt("an expiry entry means nothing".into());
         let (at, rest) = key.split_at_checked(8).ok_or_else(unknown)?;
         let (kind, id) = rest.split_first().ok_or_else(unknown)?;
         let id16 = || <[u8; 16]>::try_from(id).map_err(|_| unknown());
         let expiry = match kind {
-            1 => Expiry::Task(TaskId::from_bytes(id16()?)),
-            2 => Expiry::Tomb(TaskId::from_bytes(id16()?)),
+            1 => Expiry::Tasks(vec![TaskId::from_bytes(id16()?)]),
+            2 => Expiry::Tombs(vec![TaskId::from_bytes(id16()?)]),
             3 => Expiry::Key(String::from_utf8(id.to_vec()).map_err(|_| unknown())?),
             4 => Expiry::Batch(BatchId::from_bytes(id16()?)),
             5 => Expiry::Lead(CacheKey::from_bytes(id.try_into().map_err(|_| unknown())?)),
+            6 => Expiry::Tasks(task_ids(value).ok_or_else(unknown)?),
+            7 => Expiry::Tombs(task_ids(value).ok_or_else(unknown)?),
             _ => return Err(unknown()),
         };
         Ok((decode_instant(at)?, expiry))
@@ -245,8 +273,15 @@ impl Expiry {
 
     /// Remembers to remove this at `at`.
     pub(super) fn put(&self, disk: &Disk, writes: &mut OwnedWriteBatch, at: Timestamp) {
-        writes.insert(&disk.expiry, self.key(at), &[][..]);
+        writes.insert(&disk.expiry, self.key(at), self.value());
     }
+}
+
+/// At least one id.
+fn task_ids(bytes: &[u8]) -> Option<Vec<TaskId>> {
+    let (ids, rest) = bytes.as_chunks::<16>();
+    let are_whole = rest.is_empty() && !ids.is_empty();
+    are_whole.then(|| ids.iter().copied().map(TaskId::from_bytes).collect())
 }
 
 /// The first key in `expiry` at or after `at`.
@@ -314,10 +349,10 @@ mod tests {
     #[test]
     fn an_expiry_key_comes_back_and_sorts_by_instant() {
         let batch = BatchId::new(Timestamp(5), 0, 7);
-        let task = IdRange::new(Timestamp(5), 0, 7, 1).first;
+        let tasks: Vec<TaskId> = IdRange::new(Timestamp(5), 0, 7, 3).iter().collect();
         let all = [
-            Expiry::Task(task),
-            Expiry::Tomb(task),
+            Expiry::Tasks(tasks.clone()),
+            Expiry::Tombs(tasks.clone()),
             Expiry::Key("tenant/key".into()),
             Expiry::Batch(batch),
             Expiry::Lead(CacheKey::from_bytes([9; 32])),
@@ -325,13 +360,24 @@ mod tests {
         for expiry in &all {
             let key = expiry.key(Timestamp(9));
             assert_eq!(
-                Expiry::decode(&key).unwrap(),
+                Expiry::decode(&key, &expiry.value()).unwrap(),
                 (Timestamp(9), expiry.clone())
             );
             assert!(key < all[0].key(Timestamp(10)));
         }
-        assert!(Expiry::decode(&[0; 9]).is_err());
-        assert!(Expiry::decode(&[]).is_err());
+        for (kind, alone) in [(1, Expiry::Tasks as fn(_) -> _), (2, Expiry::Tombs)] {
+            let mut key = instant_key(Timestamp(9)).to_vec();
+            key.push(kind);
+            key.extend(tasks[0].as_bytes());
+            let expected = (Timestamp(9), alone(vec![tasks[0]]));
+            assert_eq!(Expiry::decode(&key, &[]).unwrap(), expected);
+        }
+        for cut in [0, 15, 17] {
+            let key = all[0].key(Timestamp(9));
+            assert!(Expiry::decode(&key, &all[0].value()[..cut]).is_err());
+        }
+        assert!(Expiry::decode(&[0; 9], &[]).is_err());
+        assert!(Expiry::decode(&[], &[]).is_err());
     }
 
     #[test]

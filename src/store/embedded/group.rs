@@ -2,8 +2,12 @@
 //!
 //! `tests/loom` includes this very file and walks through the orders in which callers and the writer can meet.
 
+use std::time::Duration;
+
 /// Requests in one group; bounds how long the first of them waits.
 const GROUP_LIMIT: usize = 1_024;
+/// How long changes that nobody waits for wait for others, whose write they share.
+const LINGER: Duration = Duration::from_millis(1);
 
 /// Where requests come from.
 pub(super) trait Line {
@@ -15,6 +19,9 @@ pub(super) trait Line {
 
     /// A request that waits already, if there is one.
     fn waiting(&mut self) -> Option<Self::Request>;
+
+    /// A request that waits already or comes within `time`, if there is one.
+    fn soon(&mut self, time: Duration) -> Option<Self::Request>;
 }
 
 /// What requests change.
@@ -26,8 +33,8 @@ pub(super) trait Ledger {
     /// Why nothing can be written any more.
     type Failure;
 
-    /// Changes memory, and answers how to answer once that is written.
-    fn apply(&mut self, request: Self::Request) -> Self::Answer;
+    /// Changes memory, and answers how to answer once that is written; none where nobody waits for it.
+    fn apply(&mut self, request: Self::Request) -> Option<Self::Answer>;
 
     /// Writes the changes of the group, durably. Never called again once it has failed: nobody knows what the device
     /// holds then, and a second sync that succeeds proves nothing.
@@ -48,11 +55,12 @@ where
     L: Ledger<Request = R>,
 {
     while let Some(first) = line.next() {
-        let mut answers = vec![ledger.apply(first)];
-        while answers.len() < GROUP_LIMIT
-            && let Some(next) = line.waiting()
+        let mut answers = Vec::new();
+        gather(first, line, ledger, &mut answers);
+        if answers.is_empty()
+            && let Some(next) = line.soon(LINGER)
         {
-            answers.push(ledger.apply(next));
+            gather(next, line, ledger, &mut answers);
         }
         if let Err(failure) = ledger.write() {
             for answer in answers {
@@ -66,4 +74,18 @@ where
         }
     }
     Ok(())
+}
+
+/// Applies a request, and all that wait by then.
+fn gather<R, Q, L>(first: R, line: &mut Q, ledger: &mut L, answers: &mut Vec<L::Answer>)
+where
+    Q: Line<Request = R>,
+    L: Ledger<Request = R>,
+{
+    answers.extend(ledger.apply(first));
+    while answers.len() < GROUP_LIMIT
+        && let Some(next) = line.waiting()
+    {
+        answers.extend(ledger.apply(next));
+    }
 }

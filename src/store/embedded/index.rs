@@ -6,11 +6,12 @@
 mod line;
 mod live;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use line::{Line, Row};
 use live::Place;
 
+use super::{Map, Set};
 use crate::{
     clock::Timestamp,
     model::{BatchId, Fence, Priority, TaskId},
@@ -22,15 +23,15 @@ pub(super) use live::{Live, Seat};
 /// All live tasks.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    live: HashMap<TaskId, Live>,
+    live: Map<TaskId, Live>,
     /// Of every batch of which something is queued.
-    lines: HashMap<BatchId, Line>,
+    lines: Map<BatchId, Line>,
     /// The batches with a row of this priority that are not parked, by `Priority as usize - 1`. The first has the next turn.
     turns: [Row<BatchId>; 3],
     delayed: BTreeSet<(Timestamp, TaskId)>,
-    parked: HashSet<BatchId>,
+    parked: Set<BatchId>,
     /// Batches whose next task does not fit into their budgets for now.
-    short: HashSet<BatchId>,
+    short: Set<BatchId>,
     /// Those of parked batches too.
     ready: u64,
     processing: u64,
@@ -63,11 +64,20 @@ impl Index {
         self.insert(id, live);
     }
 
-    /// Puts a task that is here already into a worker's hands until `lease`.
-    pub(super) fn hold(&mut self, id: TaskId, fence: Fence, lease: Timestamp) {
-        if let Some(live) = self.remove(id) {
-            self.add_held(id, Live { fence, ..live }, lease);
+    /// Puts a task that is here already into a worker's hands until `lease`. Answers how it was before.
+    pub(super) fn hold(&mut self, id: TaskId, fence: Fence, lease: Timestamp) -> Option<Live> {
+        let live = self.live.get_mut(&id)?;
+        let before = *live;
+        live.fence = fence;
+        live.place = Place::Processing(lease);
+        let timer = live.timer();
+        if timer != before.timer() {
+            self.timers.remove(&(before.timer(), id));
+            self.timers.insert((timer, id));
         }
+        self.unplace(id, &before);
+        self.processing += 1;
+        Some(before)
     }
 
     /// Adds a task that is in a worker's hands until `lease`.

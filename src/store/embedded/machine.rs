@@ -1,5 +1,6 @@
-//! The writer's state: the index of live tasks, the live batches, and the changes not yet written. Every request is a
-//! method here or in `submit`, `acquire`, `commit` and `sweep`; each either changes nothing or is done whole.
+//! What is in memory: the index of live tasks, the live batches, and the changes not yet written. Every request is a
+//! method here or in `submit`, `acquire`, `commit` and `sweep`; each either changes nothing or is done whole. While a
+//! group is written tasks are acquired, and nothing else is done.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -7,9 +8,12 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
+
 use super::{
-    Progress,
+    Map, Progress,
     disk::{BatchRecord, Disk, Expiry},
+    early::Early,
     index::Index,
     output::Outputs,
     overlay::Overlay,
@@ -23,19 +27,26 @@ use crate::{
     store::{Amendment, Capacity, Error, Moved, Note, Renewal, Stats},
 };
 
-/// What the writer owns.
+/// What is in memory, behind one lock.
 pub(super) struct Machine {
     pub(super) disk: Arc<Disk>,
     pub(super) index: Index,
+    /// The changes of the group that fills.
     pub(super) overlay: Overlay,
+    /// Those of the group that is being written.
+    pub(super) flying: Option<Arc<Overlay>>,
+    pub(super) early: Arc<Early>,
     pub(super) vigil: Vigil,
     /// Batches that are not done, and those that the present group looked at.
-    pub(super) batches: HashMap<BatchId, BatchRecord>,
+    pub(super) batches: Map<BatchId, BatchRecord>,
     pub(super) progress: Progress,
     pub(super) outputs: Outputs,
     pub(super) recent: Arc<Recent>,
     pub(super) capacity: Capacity,
-    commit_seq: u64,
+    /// The number of the last group that was completed.
+    pub(super) commit_seq: u64,
+    /// The number of the last group that is on disk.
+    pub(super) landed_seq: u64,
     clock: Arc<dyn Clock>,
 }
 
@@ -47,11 +58,15 @@ impl Machine {
         clock: Arc<dyn Clock>,
         capacity: Capacity,
     ) -> Result<Machine, Error> {
+        let commit_seq = disk.commit_seq()?;
         Ok(Machine {
             index: Index::default(),
             overlay: Overlay::new(&disk),
-            batches: HashMap::new(),
-            commit_seq: disk.commit_seq()?,
+            flying: None,
+            early: Arc::default(),
+            batches: Map::default(),
+            commit_seq,
+            landed_seq: commit_seq,
             disk,
             vigil,
             progress: Progress::default(),
@@ -68,18 +83,24 @@ impl Machine {
     }
 
     /// A task as it now is; none when it is unknown.
-    pub(super) fn task(&self, id: TaskId) -> Result<Option<Task>, Error> {
-        match self.overlay.tasks.get(&id) {
-            Some(task) => {
-                let mut task = task.clone();
-                task.epoch = task.epoch.max(self.disk.epoch);
-                Ok(Some(task))
-            }
-            None => match self.recent.get(id) {
-                Some(task) => Ok(Some(task)),
-                None => View::new(&self.disk).task(id),
-            },
+    pub(super) fn task(&self, id: TaskId) -> Result<Option<Arc<Task>>, Error> {
+        match self.in_memory(id) {
+            Some(task) => Ok(Some(task)),
+            None => Ok(View::new(&self.disk).task(id)?.map(Arc::new)),
         }
+    }
+
+    /// A task as it now is, if it need not be read from disk.
+    pub(super) fn in_memory(&self, id: TaskId) -> Option<Arc<Task>> {
+        let filling = self.overlay.tasks.get(&id);
+        let flying = || self.flying.as_ref()?.tasks.get(&id);
+        let changed = filling.or_else(flying).cloned();
+        changed.or_else(|| self.recent.get(id))
+    }
+
+    /// The number that the group that fills will have.
+    pub(super) fn group(&self) -> u64 {
+        self.commit_seq + 1
     }
 
     /// A batch that is not past its retention, to change or to look at.
@@ -105,8 +126,14 @@ impl Machine {
     /// The queues are the caller's part.
     pub(super) fn record(&mut self, task: Task, from: Option<Status>) -> Result<(), Error> {
         self.account(&task, from)?;
-        self.overlay.tasks.insert(task.id, task);
+        self.keep(task);
         Ok(())
+    }
+
+    /// Puts a task as it now is where reads find it.
+    pub(super) fn keep(&mut self, mut task: Task) {
+        task.epoch = task.epoch.max(self.disk.epoch);
+        self.overlay.tasks.insert(task.id, Arc::new(task));
     }
 
     /// As [`Machine::record`], but for the record itself.
@@ -140,8 +167,8 @@ impl Machine {
         };
         self.overlay.batches.insert(task.batch_id);
         self.overlay.log(moved, position);
-        self.progress.write().remove(&task.id);
-        self.outputs.write().remove(&task.id);
+        forget(&self.progress, task.id);
+        forget(&self.outputs, task.id);
         if status.is_terminal() {
             self.schedule_removal(task.batch_id);
         }
@@ -208,7 +235,7 @@ impl Machine {
     /// Writes down that a call may be sent, or that its task waits aside. False when the call does not fit into the
     /// budget any more.
     fn mark(&mut self, renewal: &Renewal) -> Result<bool, Error> {
-        let mut task = self.stored(renewal.id)?;
+        let mut task = Task::clone(&*self.stored(renewal.id)?);
         let (id, cost) = (task.batch_id, task.spec.max_cost());
         let record = if cost > 0 { self.batch(id)? } else { None };
         let before = (task.sent, task.aside);
@@ -232,7 +259,7 @@ impl Machine {
             self.let_go_on(id);
         }
         if before != (task.sent, task.aside) {
-            self.overlay.tasks.insert(task.id, task);
+            self.keep(task);
         }
         Ok(true)
     }
@@ -268,38 +295,6 @@ impl Machine {
         self.index.promote(self.now());
         self.index.stats()
     }
-
-    /// Writes the group's changes, if there are any. Answers whether there were.
-    pub(super) fn flush(&mut self) -> Result<bool, fjall::Error> {
-        let dirty = self.overlay.is_dirty();
-        if dirty {
-            self.commit_seq += 1;
-            self.recent.forget(self.overlay.tasks.keys());
-            self.overlay
-                .write(&self.disk, self.commit_seq, &self.batches)?;
-            self.vigil.promise.keep(self.commit_seq)?;
-        } else {
-            self.vigil.promise.sync_in_time()?;
-        }
-        Ok(dirty)
-    }
-
-    /// Starts the next group; answers the changes of the last one, which are written.
-    pub(super) fn next_group(&mut self) -> Overlay {
-        let mut last = std::mem::replace(&mut self.overlay, Overlay::new(&self.disk));
-        let (epoch, now) = (self.disk.epoch, self.now());
-        let written = last.tasks.drain().map(|(_, mut task)| {
-            task.epoch = task.epoch.max(epoch);
-            task
-        });
-        self.recent.keep(written, now);
-        for id in &last.batches {
-            if self.batches.get(id).is_some_and(|it| it.batch.is_done()) {
-                self.batches.remove(id);
-            }
-        }
-        last
-    }
 }
 
 /// How an attempt stood when it ended.
@@ -334,4 +329,12 @@ fn resume(batch: &mut Batch, budget: Option<u64>) -> bool {
         funds.short = None;
     }
     changed
+}
+
+/// Mostly there is nothing.
+fn forget<T>(known: &RwLock<HashMap<TaskId, T>>, id: TaskId) {
+    let mut known = known.write();
+    if !known.is_empty() {
+        known.remove(&id);
+    }
 }

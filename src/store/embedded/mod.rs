@@ -1,13 +1,15 @@
 //! Tasks in a directory of this machine: the default, which needs no server.
 //!
-//! One writer thread owns all that changes (`machine`); its requests are grouped into durable writes
-//! (`writer`). Reads go straight to the database (`read`). Payloads stay on disk: of a live task memory holds
+//! What is in memory is behind one lock (`machine`). One writer thread groups the requests that change it into durable
+//! writes (`writer`, `flight`); tasks alone are acquired by the callers themselves, who need not wait for that. Reads go straight to the database (`read`). Payloads stay on disk: of a live task memory holds
 //! only what its queue needs (`index`), of a terminal one nothing.
 
 mod acquire;
 mod boot;
 mod commit;
 mod disk;
+mod early;
+mod flight;
 mod group;
 mod index;
 mod inspect;
@@ -27,17 +29,18 @@ mod vigil;
 mod writer;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
 
 use async_trait::async_trait;
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -51,23 +54,28 @@ use crate::{
 };
 
 use disk::Disk;
+use early::Early;
 use machine::Machine;
 use output::Outputs;
 use read::View;
 use recent::Recent;
 use submit::Prepared;
-use writer::{Health, Request, Writer};
+use vigil::Vigil;
+use writer::{Fuse, Health, Request, Writer};
 
 pub use open::OpenError;
 
-/// Requests that may wait for the writer; more wait with their callers.
-const QUEUE_LEN: usize = 4_096;
 /// Changes that a slow listener may be behind before it is told of a gap.
 const CHANGES_LEN: usize = 4_096;
 /// Reads of so few records take microseconds, from memory or the page cache; more are kept off the async threads.
 const INLINE_READS: usize = 32;
 /// So many entries of a log, which lie side by side, take about as long as one record.
 const ENTRIES_A_READ: usize = 8;
+
+/// By ids, which this program draws itself: they need no hash that withstands guessing.
+type Map<K, V> = HashMap<K, V, RandomState>;
+/// As [`Map`].
+type Set<K> = HashSet<K, RandomState>;
 
 /// Progress of processing tasks: the revision it belongs to, and the percentage.
 type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
@@ -103,6 +111,7 @@ pub struct EmbeddedStore {
     progress: Progress,
     outputs: Outputs,
     recent: Arc<Recent>,
+    early: Arc<Early>,
     /// In memory: one process serves a directory, so it has nobody to agree with.
     slots: Slots,
     /// None once closed.
@@ -113,6 +122,7 @@ pub struct EmbeddedStore {
 #[derive(Clone)]
 struct Open {
     disk: Arc<Disk>,
+    machine: Arc<Mutex<Machine>>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -123,28 +133,26 @@ impl EmbeddedStore {
     /// # Errors
     /// The directory cannot be used, is used by another process, holds something else, or is damaged.
     pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<EmbeddedStore, OpenError> {
-        let (disk, vigil) = open::open(&config.path, config.accept_data_loss)?;
+        let (disk, mut promise) = open::open(&config.path, config.accept_data_loss)?;
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
+        let vigil = Vigil::new(&config.path);
         let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), config.capacity)
             .map_err(unreadable)?;
-        machine.boot().map_err(unreadable)?;
+        machine.boot(&mut promise).map_err(unreadable)?;
         let (progress, outputs) = (machine.progress.clone(), machine.outputs.clone());
-        let recent = machine.recent.clone();
+        let (recent, early) = (machine.recent.clone(), machine.early.clone());
         let info = Info {
             name: "embedded",
             durability: Durability::Fsync,
             partitions: 1,
             epoch: machine.disk.epoch,
         };
-        let (requests, receiver) = mpsc::channel(QUEUE_LEN);
+        let (requests, receiver) = mpsc::channel();
         let (changes, _) = broadcast::channel(CHANGES_LEN);
         let health = Arc::new(Health::default());
-        let writer = Writer {
-            machine,
-            changes: changes.clone(),
-            health: health.clone(),
-        };
+        let machine = Arc::new(Mutex::new(machine));
+        let writer = Writer::new(machine.clone(), promise, changes.clone(), health.clone());
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(receiver))
@@ -160,8 +168,13 @@ impl EmbeddedStore {
             progress,
             outputs,
             recent,
+            early,
             slots: Slots::default(),
-            open: RwLock::new(Some(Open { disk, requests })),
+            open: RwLock::new(Some(Open {
+                disk,
+                machine,
+                requests,
+            })),
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -206,9 +219,14 @@ impl EmbeddedStore {
             Some(broken) => broken.refusal(),
             None => Error::Unavailable("it is closing".into()),
         };
-        requests.send(request).await.map_err(|_| gone())?;
+        requests.send(request).map_err(|_| gone())?;
         drop(requests);
         answer.await.map_err(|_| gone())?
+    }
+
+    /// Returns once all that was changed before is on disk.
+    async fn settle(&self) -> Result<(), Error> {
+        self.ask(|_| Ok(())).await
     }
 
     /// Reads about `count` records as of one instant.
@@ -267,8 +285,20 @@ impl Store for EmbeddedStore {
         max: usize,
         lease: Duration,
     ) -> Result<Acquired, Error> {
-        self.ask(move |machine| machine.acquire(worker, max, lease))
-            .await
+        let open = self.opened()?;
+        let taken = {
+            let _fuse = Fuse(self.health.clone());
+            open.machine.lock().acquire(worker, max, lease)?
+        };
+        if taken.is_news {
+            // A writer that has gone is one that failed or wrote everything.
+            let _ = open.requests.send(writer::news());
+        }
+        drop(open);
+        if taken.must_wait {
+            self.settle().await?;
+        }
+        Ok(taken.acquired)
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
@@ -298,6 +328,9 @@ impl Store for EmbeddedStore {
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
         self.opened()?;
+        if self.early.has_any(ids) {
+            self.settle().await?;
+        }
         let now = self.now();
         let progress = self.progress.clone();
         let recent = self

@@ -11,7 +11,6 @@ use super::{
     disk::{Disk, OpenFault},
     inspect::{Loss, Survey},
     promise::{Mark, PROMISE, Promise},
-    vigil::Vigil,
 };
 use crate::store::Error;
 
@@ -105,7 +104,7 @@ pub enum OpenError {
 
 /// Opens the store in `path`, making it when there is none. A loss is refused unless it is accepted; then the next
 /// epoch begins.
-pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Vigil), OpenError> {
+pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Promise), OpenError> {
     let refused = |source| OpenError::Directory {
         path: path.to_owned(),
         source,
@@ -153,7 +152,7 @@ pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Vigil), Open
     if is_new {
         self::mark(path).map_err(refused)?;
     }
-    Ok((disk, Vigil::new(path, promise)))
+    Ok((disk, promise))
 }
 
 /// Makes the directory, and locks it.

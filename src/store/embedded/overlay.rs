@@ -1,30 +1,39 @@
-//! What a group of requests has changed and not yet written: the writer reads through it, and it becomes one write.
+//! What a group of requests has changed and not yet written: the machine reads through it, and it becomes one write.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::OwnedWriteBatch;
+use foldhash::fast::RandomState;
 
 use super::{
+    Map, Set,
     disk::{BatchRecord, Disk, Expiry, KeyRecord, LOG_ENTRY_LEN, encode_moved, placed_key},
     journal::COMMIT_SEQ,
     lead::LeadRecord,
 };
 use crate::{
+    clock::Timestamp,
     model::{BatchId, CacheKey, Task, TaskId},
-    store::{
-        Change, Moved, Note,
-        record::{cbor, encode_state},
-    },
+    store::{Change, Moved, Note, record::cbor},
 };
+
+/// Tasks that one entry of the expiries is about at most: a sweep takes them together.
+const REMOVED_TOGETHER: usize = 256;
+
+/// Tasks that room is made for beforehand at most.
+const ROOM: usize = 4_096;
 
 /// The changes of one group.
 pub(super) struct Overlay {
     /// Writes that nothing in the group reads back.
     pub(super) writes: OwnedWriteBatch,
     /// Tasks as they now are.
-    pub(super) tasks: HashMap<TaskId, Task>,
+    pub(super) tasks: Map<TaskId, Arc<Task>>,
     /// Batches whose record in memory is newer than on disk.
-    pub(super) batches: HashSet<BatchId>,
+    pub(super) batches: Set<BatchId>,
     /// Idempotency keys set, or, where there is none, removed.
     pub(super) keys: HashMap<String, Option<KeyRecord>>,
     /// Leads of cache keys set, or, where there is none, removed.
@@ -35,8 +44,12 @@ pub(super) struct Overlay {
     pub(super) notes: Vec<Note>,
     /// A sweep reads only what is on disk, so one is enough for a group.
     pub(super) swept: bool,
+    /// The writer knows that there is something to write.
+    pub(super) is_known: bool,
     moved: Vec<Moved>,
-    logs: HashMap<BatchId, Chunk>,
+    logs: Map<BatchId, Chunk>,
+    /// Tasks that ended, by when they are to be removed.
+    pub(super) ended: BTreeMap<Timestamp, Vec<TaskId>>,
 }
 
 /// The entries that a group adds to one batch's log.
@@ -48,17 +61,28 @@ struct Chunk {
 impl Overlay {
     /// No changes yet.
     pub(super) fn new(disk: &Disk) -> Overlay {
+        Overlay::sized(disk, 0)
+    }
+
+    /// No changes yet, and room for those of as many tasks as `last` has, which are likely to be about as many.
+    pub(super) fn after(disk: &Disk, last: &Overlay) -> Overlay {
+        Overlay::sized(disk, last.tasks.len().min(ROOM))
+    }
+
+    fn sized(disk: &Disk, tasks: usize) -> Overlay {
         Overlay {
-            writes: disk.db.batch(),
-            tasks: HashMap::new(),
-            batches: HashSet::new(),
+            writes: batch(disk, 2 * tasks),
+            tasks: Map::with_capacity_and_hasher(tasks, RandomState::default()),
+            batches: Set::default(),
             keys: HashMap::new(),
             leads: HashMap::new(),
             amended: Vec::new(),
             notes: Vec::new(),
             swept: false,
+            is_known: false,
             moved: Vec::new(),
-            logs: HashMap::new(),
+            logs: Map::default(),
+            ended: BTreeMap::new(),
         }
     }
 
@@ -81,17 +105,14 @@ impl Overlay {
             && self.leads.is_empty())
     }
 
-    /// Writes everything at once, durably, as commit number `seq`; `batches` finds the records of `self.batches`.
-    pub(super) fn write(
+    /// Adds everything but the tasks to `writes`, as commit number `seq`; `batches` finds the records of `self.batches`.
+    pub(super) fn pack(
         &mut self,
+        writes: &mut OwnedWriteBatch,
         disk: &Disk,
+        batches: &Map<BatchId, BatchRecord>,
         seq: u64,
-        batches: &HashMap<BatchId, BatchRecord>,
-    ) -> Result<(), fjall::Error> {
-        let mut writes = std::mem::replace(&mut self.writes, disk.db.batch());
-        for (id, task) in &self.tasks {
-            writes.insert(&disk.state, id.as_bytes(), encode_state(task));
-        }
+    ) {
         for id in &self.batches {
             if let Some(record) = batches.get(id) {
                 writes.insert(&disk.batch, id.as_bytes(), cbor(record));
@@ -100,10 +121,15 @@ impl Overlay {
         for (id, chunk) in self.logs.drain() {
             writes.insert(&disk.log, placed_key(id, chunk.start), chunk.bytes);
         }
+        for (at, ids) in std::mem::take(&mut self.ended) {
+            for ids in ids.chunks(REMOVED_TOGETHER) {
+                Expiry::Tasks(ids.to_vec()).put(disk, writes, at);
+            }
+        }
         for (key, record) in &self.keys {
             match record {
                 Some(record) => {
-                    Expiry::Key(key.clone()).put(disk, &mut writes, record.expire_time);
+                    Expiry::Key(key.clone()).put(disk, writes, record.expire_time);
                     writes.insert(&disk.idem, key.as_bytes(), cbor(record));
                 }
                 None => writes.remove(&disk.idem, key.as_bytes()),
@@ -112,14 +138,13 @@ impl Overlay {
         for (key, record) in &self.leads {
             match record {
                 Some(record) => {
-                    Expiry::Lead(*key).put(disk, &mut writes, record.until);
+                    Expiry::Lead(*key).put(disk, writes, record.until);
                     writes.insert(&disk.lead, key.as_bytes(), record.encode());
                 }
                 None => writes.remove(&disk.lead, key.as_bytes()),
             }
         }
         writes.insert(&disk.meta, COMMIT_SEQ, seq.to_be_bytes());
-        writes.durability(Some(PersistMode::SyncData)).commit()
     }
 
     /// What to announce once it is written.
@@ -134,4 +159,9 @@ impl Overlay {
         changes.extend(self.amended.drain(..).map(Change::Amended));
         changes
     }
+}
+
+/// A write with room for so many records.
+pub(super) fn batch(disk: &Disk, records: usize) -> OwnedWriteBatch {
+    OwnedWriteBatch::with_capacity(disk.db.clone(), records)
 }

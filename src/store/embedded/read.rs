@@ -16,7 +16,7 @@ use crate::{
     model::{Batch, BatchId, CacheKey, IdRange, Status, Task, TaskId},
     store::{
         Cursor, Error, Listing, Log, Lookup, TOMBSTONE_RETENTION,
-        record::{Head, decode_state, from_cbor},
+        record::{Head, decode_state, from_cbor, has_outcome},
     },
 };
 
@@ -44,7 +44,9 @@ impl<'a> View<'a> {
             return Err(Error::Corrupt(format!("the spec of task {id} is missing")));
         };
         let outcome = match Head::decode(&state).map_err(corrupt)?.status {
-            Status::Completed => self.get(&self.disk.outcome, id.as_bytes())?,
+            Status::Completed if !has_outcome(&state).map_err(corrupt)? => {
+                self.get(&self.disk.outcome, id.as_bytes())?
+            }
             _ => None,
         };
         let mut task = decode_state(id, &state, &spec, outcome.as_deref()).map_err(corrupt)?;

@@ -4,10 +4,11 @@
 //! What is about to be written leaves before the write and comes back after it: a task found here is never older than
 //! anything that was read from disk before, and nothing is found here that is not written.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::Map;
 use crate::{
     clock::Timestamp,
     model::{Status, Task, TaskId},
@@ -41,7 +42,7 @@ struct Shelf {
 
 #[derive(Debug, Default)]
 struct Half {
-    tasks: HashMap<TaskId, Task>,
+    tasks: Map<TaskId, Arc<Task>>,
     bytes: usize,
 }
 
@@ -53,12 +54,12 @@ impl Recent {
         mut look: impl FnMut(&Task) -> T,
     ) -> Vec<Option<T>> {
         let shelves = self.0.read();
-        let found = ids.iter().map(|id| shelves.get(*id).map(&mut look));
+        let found = ids.iter().map(|id| shelves.get(*id).map(|task| look(task)));
         found.collect()
     }
 
     /// A task, if it is here.
-    pub(super) fn get(&self, id: TaskId) -> Option<Task> {
+    pub(super) fn get(&self, id: TaskId) -> Option<Arc<Task>> {
         self.0.read().get(id).cloned()
     }
 
@@ -71,7 +72,7 @@ impl Recent {
     }
 
     /// Keeps those that have been written, as far as there is room and they may be wanted soon.
-    pub(super) fn keep(&self, tasks: impl IntoIterator<Item = Task>, now: Timestamp) {
+    pub(super) fn keep(&self, tasks: impl IntoIterator<Item = Arc<Task>>, now: Timestamp) {
         let mut shelves = self.0.write();
         for task in tasks {
             let waits = task.status() == Status::Queued && task.due > now;
@@ -83,7 +84,7 @@ impl Recent {
 }
 
 impl Shelves {
-    fn get(&self, id: TaskId) -> Option<&Task> {
+    fn get(&self, id: TaskId) -> Option<&Arc<Task>> {
         let [moved, queued] = [&self.moved, &self.queued];
         let mut halves = [&moved.young, &moved.old, &queued.young, &queued.old].into_iter();
         halves.find_map(|half| half.tasks.get(&id))
@@ -104,7 +105,7 @@ impl Shelves {
         }
     }
 
-    fn put(&mut self, task: Task) {
+    fn put(&mut self, task: Arc<Task>) {
         let is_queued = task.status() == Status::Queued;
         let shelf = match is_queued {
             true => &mut self.queued,

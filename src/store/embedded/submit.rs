@@ -67,7 +67,8 @@ impl Machine {
                 spec.deadline,
                 spec.weight(),
             )
-            .costing(spec.max_cost());
+            .costing(spec.max_cost())
+            .since(self.group());
             self.record(task, None)?;
             self.index.queue(id, live, Seat::Tail, now);
         }

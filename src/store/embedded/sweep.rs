@@ -31,11 +31,20 @@ impl Machine {
             if removed >= SWEEP_LIMIT {
                 break;
             }
-            let key = entry.key().map_err(read_error)?;
-            let (at, expiry) = Expiry::decode(&key)?;
+            let (key, value) = entry.into_inner().map_err(read_error)?;
+            let (at, expiry) = Expiry::decode(&key, &value)?;
             match expiry {
-                Expiry::Task(id) => self.sweep_task(id, at + TOMBSTONE_RETENTION, now),
-                Expiry::Tomb(id) => self.overlay.writes.remove(&disk.tomb, id.as_bytes()),
+                Expiry::Tasks(ids) => {
+                    // The entry counts as well.
+                    removed += ids.len() - 1;
+                    self.sweep_tasks(ids, at + TOMBSTONE_RETENTION, now);
+                }
+                Expiry::Tombs(ids) => {
+                    removed += ids.len() - 1;
+                    for id in ids {
+                        self.overlay.writes.remove(&disk.tomb, id.as_bytes());
+                    }
+                }
                 Expiry::Key(name) => self.sweep_key(name, now)?,
                 Expiry::Lead(key) => self.sweep_lead(key),
                 Expiry::Batch(id) => {
@@ -53,17 +62,21 @@ impl Machine {
         Ok(removed)
     }
 
-    /// Removes a task that is remembered until `until`.
-    fn sweep_task(&mut self, id: TaskId, until: Timestamp, now: Timestamp) {
-        self.recent.forget([&id]);
+    /// Removes tasks that are remembered until `until`.
+    fn sweep_tasks(&mut self, ids: Vec<TaskId>, until: Timestamp, now: Timestamp) {
+        self.recent.forget(&ids);
         let disk = &self.disk;
         let writes = &mut self.overlay.writes;
-        for keyspace in [&disk.state, &disk.spec, &disk.outcome] {
-            writes.remove(keyspace, id.as_bytes());
+        for id in &ids {
+            for keyspace in [&disk.state, &disk.spec, &disk.outcome] {
+                writes.remove(keyspace, id.as_bytes());
+            }
+            if until > now {
+                writes.insert(&disk.tomb, id.as_bytes(), instant_key(until));
+            }
         }
         if until > now {
-            writes.insert(&disk.tomb, id.as_bytes(), instant_key(until));
-            Expiry::Tomb(id).put(disk, writes, until);
+            Expiry::Tombs(ids).put(disk, writes, until);
         }
     }
 

@@ -1,11 +1,10 @@
-//! Watches over the device: how far writes were promised, and whether there is room for more.
+//! Watches over the device: whether there is room for more.
 
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use super::promise::Promise;
 use crate::store::Error;
 
 /// How often the room is measured.
@@ -13,21 +12,19 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Room that only running work may use: a journal of 64 MiB and as much again to flush it.
 const RESERVE: u64 = 128 << 20;
 
-/// The promise, and the room that is left.
+/// The room that is left.
 #[derive(Debug)]
 pub(super) struct Vigil {
     directory: PathBuf,
-    pub(super) promise: Promise,
     measured: Option<Instant>,
     room: u64,
 }
 
 impl Vigil {
     /// Watches over the device of `directory`.
-    pub(super) fn new(directory: &Path, promise: Promise) -> Vigil {
+    pub(super) fn new(directory: &Path) -> Vigil {
         Vigil {
             directory: directory.to_owned(),
-            promise,
             measured: None,
             room: u64::MAX,
         }

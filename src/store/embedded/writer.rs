@@ -1,26 +1,33 @@
-//! The one thread that changes anything. It takes all requests that wait, applies them in memory, writes once, and
-//! only then answers and announces: whatever arrives during one write shares the next.
+//! The one thread that writes. It takes all requests that wait, applies them in memory, writes once, and only then
+//! answers and announces: whatever arrives during one write shares the next. Callers themselves only acquire, also while
+//! it writes.
 
 use std::{
     io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
+    time::Duration,
 };
 
 use fjall::PersistMode;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    disk::Disk,
     group::{self, Ledger, Line},
     machine::Machine,
+    promise::Promise,
+    recent::Recent,
 };
 use crate::store::{Change, Error};
 
-/// One request: applies itself, and leaves behind how to answer.
-pub(super) type Request = Box<dyn FnOnce(&mut Machine) -> Answer + Send>;
+/// One request: applies itself, and leaves behind how to answer, if anybody waits for that.
+pub(super) type Request = Box<dyn FnOnce(&mut Machine) -> Option<Answer> + Send>;
 /// Answers once the group is written, or could not be.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), &Broken>)>;
 
@@ -75,24 +82,72 @@ pub(super) fn request<T: Send + 'static>(
     work: impl FnOnce(&mut Machine) -> Result<T, Error> + Send + 'static,
 ) -> (Request, oneshot::Receiver<Result<T, Error>>) {
     let (reply, receiver) = oneshot::channel();
-    let request = move |machine: &mut Machine| -> Answer {
+    let request = move |machine: &mut Machine| -> Option<Answer> {
         let result = work(machine);
-        Box::new(move |written| {
+        Some(Box::new(move |written: Result<(), &Broken>| {
             // Whoever asked may have gone; what was done stays done.
             let _ = reply.send(written.map_err(Broken::answer).and(result));
-        })
+        }))
     };
     (Box::new(request), receiver)
 }
 
+/// Tells the writer that there is something to write, which nobody waits for.
+pub(super) fn news() -> Request {
+    Box::new(|_| None)
+}
+
+/// Makes the store give up when whoever holds this panics: what is in memory may have been changed by half.
+pub(super) struct Fuse(pub(super) Arc<Health>);
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.give_up(Broken {
+                message: "the store panicked and the process must be restarted".into(),
+                full: false,
+            });
+        }
+    }
+}
+
 /// The thread's state.
 pub(super) struct Writer {
-    pub(super) machine: Machine,
-    pub(super) changes: broadcast::Sender<Change>,
-    pub(super) health: Arc<Health>,
+    machine: Arc<Mutex<Machine>>,
+    disk: Arc<Disk>,
+    recent: Arc<Recent>,
+    promise: Promise,
+    /// What the last group changed, to be announced.
+    changed: Vec<Change>,
+    changes: broadcast::Sender<Change>,
+    health: Arc<Health>,
+    _fuse: Fuse,
 }
 
 impl Writer {
+    /// A writer that has not begun.
+    pub(super) fn new(
+        machine: Arc<Mutex<Machine>>,
+        promise: Promise,
+        changes: broadcast::Sender<Change>,
+        health: Arc<Health>,
+    ) -> Writer {
+        let (disk, recent) = {
+            let machine = machine.lock();
+            (machine.disk.clone(), machine.recent.clone())
+        };
+        Writer {
+            machine,
+            disk,
+            recent,
+            promise,
+            changed: Vec::new(),
+            changes,
+            _fuse: Fuse(health.clone()),
+            health,
+        }
+    }
+
     /// Serves until every sender is gone or a write fails.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         if group::serve(&mut requests, &mut self).is_ok()
@@ -103,8 +158,21 @@ impl Writer {
     }
 
     fn close(&mut self) -> Result<(), fjall::Error> {
-        self.machine.disk.db.persist(PersistMode::SyncAll)?;
-        self.machine.vigil.promise.sync()?;
+        // Whoever acquired last told nobody if the line was closed by then.
+        self.write_group()?;
+        self.announce();
+        self.disk.db.persist(PersistMode::SyncAll)?;
+        self.promise.sync()?;
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), fjall::Error> {
+        let flight = self.machine.lock().take_off();
+        let landing = flight.write(&self.disk, &mut self.promise)?;
+        let commits = u64::from(landing.wrote);
+        self.health.commits.fetch_add(commits, Ordering::Relaxed);
+        landing.keep(&self.recent);
+        self.changed = landing.end(&mut self.machine.lock());
         Ok(())
     }
 
@@ -120,11 +188,15 @@ impl Line for mpsc::Receiver<Request> {
     type Request = Request;
 
     fn next(&mut self) -> Option<Request> {
-        self.blocking_recv()
+        self.recv().ok()
     }
 
     fn waiting(&mut self) -> Option<Request> {
         self.try_recv().ok()
+    }
+
+    fn soon(&mut self, time: Duration) -> Option<Request> {
+        self.recv_timeout(time).ok()
     }
 }
 
@@ -133,24 +205,18 @@ impl Ledger for Writer {
     type Answer = Answer;
     type Failure = Broken;
 
-    fn apply(&mut self, request: Request) -> Answer {
-        request(&mut self.machine)
+    fn apply(&mut self, request: Request) -> Option<Answer> {
+        let mut machine = self.machine.lock();
+        machine.overlay.is_known = true;
+        request(&mut machine)
     }
 
     fn write(&mut self) -> Result<(), Broken> {
-        match self.machine.flush() {
-            Ok(true) => {
-                self.health.commits.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(error) => Err(self.give_up(&error)),
-        }
+        self.write_group().map_err(|error| self.give_up(&error))
     }
 
     fn announce(&mut self) {
-        let mut written = self.machine.next_group();
-        for change in written.changes() {
+        for change in self.changed.drain(..) {
             // Nobody may be listening.
             let _ = self.changes.send(change);
         }
@@ -158,16 +224,5 @@ impl Ledger for Writer {
 
     fn answer(&mut self, answer: Answer, written: Result<(), &Broken>) {
         answer(written);
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.health.give_up(Broken {
-                message: "the store's writer panicked and the process must be restarted".into(),
-                full: false,
-            });
-        }
     }
 }

@@ -221,9 +221,11 @@ impl Harness {
         }
     }
 
-    /// Acquires once.
+    /// Acquires once. From then on everybody sees it.
     pub(super) async fn acquire(&self, max: usize, lease: Duration) -> Acquired {
-        self.store.acquire(WORKER, max, lease).await.unwrap()
+        let acquired = self.store.acquire(WORKER, max, lease).await.unwrap();
+        self.store.tasks(&ids(&acquired.tasks)).await.unwrap();
+        acquired
     }
 
     /// Acquires and tells only which tasks, in order.

@@ -16,6 +16,8 @@ pub(in crate::store::embedded) struct Live {
     pub(super) weight: u64,
     /// What its call may cost.
     pub(super) cost: u64,
+    /// The group of changes that put it into its queue: it is not on disk before that is.
+    pub(in crate::store::embedded) since: u64,
     pub(super) place: Place,
 }
 
@@ -61,6 +63,7 @@ impl Live {
             deadline,
             weight,
             cost: 0,
+            since: 0,
             place: Place::Aside,
         }
     }
@@ -68,6 +71,11 @@ impl Live {
     /// The same task, whose call may cost so much.
     pub(in crate::store::embedded) fn costing(self, cost: u64) -> Live {
         Live { cost, ..self }
+    }
+
+    /// The same task, queued by the group of this number.
+    pub(in crate::store::embedded) fn since(self, since: u64) -> Live {
+        Live { since, ..self }
     }
 
     /// The task after a transition back to the queue, not yet in any.

@@ -44,9 +44,13 @@ fn started(task: &Task) -> Task {
     task
 }
 
+fn keep(recent: &Recent, tasks: impl IntoIterator<Item = Task>) {
+    recent.keep(tasks.into_iter().map(Arc::new), NOW);
+}
+
 fn start(recent: &Recent, task: &Task) {
     recent.forget([&task.id]);
-    recent.keep([started(task)], NOW);
+    keep(recent, [started(task)]);
 }
 
 fn held(recent: &Recent) -> usize {
@@ -56,7 +60,7 @@ fn held(recent: &Recent) -> usize {
         for half in [&shelf.young, &shelf.old] {
             assert_eq!(
                 half.bytes,
-                half.tasks.values().map(Task::size).sum::<usize>()
+                half.tasks.values().map(|task| task.size()).sum::<usize>()
             );
         }
         shelf.young.bytes + shelf.old.bytes
@@ -68,17 +72,17 @@ fn held(recent: &Recent) -> usize {
 fn a_task_is_found_as_it_was_last_written_and_not_while_it_is_written() {
     let recent = Recent::default();
     let [one, other] = <[Task; 2]>::try_from(tasks(2, 10)).unwrap();
-    recent.keep([one.clone(), other.clone()], NOW);
-    assert_eq!(recent.get(one.id), Some(one.clone()));
+    keep(&recent, [one.clone(), other.clone()]);
+    assert_eq!(recent.get(one.id).as_deref(), Some(&one));
     recent.forget([&one.id]);
     assert_eq!(recent.get(one.id), None);
     let found = recent.look(&[one.id, other.id], Task::revision);
     assert_eq!(found, [None, Some(1)]);
-    recent.keep([started(&one)], NOW);
-    assert_eq!(recent.get(one.id), Some(started(&one)));
+    keep(&recent, [started(&one)]);
+    assert_eq!(recent.get(one.id).as_deref(), Some(&started(&one)));
     recent.forget([&one.id]);
-    recent.keep([one.clone()], NOW);
-    assert_eq!(recent.get(one.id), Some(one));
+    keep(&recent, [one.clone()]);
+    assert_eq!(recent.get(one.id).as_deref(), Some(&one));
 }
 
 #[test]
@@ -86,7 +90,7 @@ fn what_is_kept_is_bounded_and_of_those_that_have_moved_the_newest() {
     let recent = Recent::default();
     let all = tasks(40_000, 200);
     for task in &all {
-        recent.keep([task.clone()], NOW);
+        keep(&recent, [task.clone()]);
         start(&recent, task);
     }
     assert!(held(&recent) <= 2 * ROOM + 8 * 1_024);
@@ -99,7 +103,7 @@ fn what_is_kept_is_bounded_and_of_those_that_have_moved_the_newest() {
 fn of_those_that_wait_the_first_stay_until_they_start() {
     let recent = Recent::default();
     let all = tasks(30_000, 200);
-    recent.keep(all.iter().cloned(), NOW);
+    keep(&recent, all.iter().cloned());
     let found = |task: &Task| recent.get(task.id).is_some();
     let here = all.iter().take_while(|task| found(task)).count();
     assert!(here > 8_000, "{here}");
@@ -108,7 +112,7 @@ fn of_those_that_wait_the_first_stay_until_they_start() {
         start(&recent, task);
     }
     recent.forget([&all[29_999].id]);
-    recent.keep([all[29_999].clone()], NOW);
+    keep(&recent, [all[29_999].clone()]);
     assert!(found(&all[29_999]), "there is room again");
 }
 
@@ -116,7 +120,7 @@ fn of_those_that_wait_the_first_stay_until_they_start() {
 fn those_that_never_start_lose_their_room_in_the_end() {
     let recent = Recent::default();
     let all = tasks(110_000, 200);
-    recent.keep(all.iter().cloned(), NOW);
+    keep(&recent, all.iter().cloned());
     assert_eq!(recent.get(all[0].id), None);
     assert!(held(&recent) <= 2 * ROOM + 8 * 1_024);
 }
@@ -125,12 +129,12 @@ fn those_that_never_start_lose_their_room_in_the_end() {
 fn heavy_tasks_and_those_whose_time_has_not_come_stay_on_disk() {
     let recent = Recent::default();
     let heavy = tasks(1, HEAVIEST + 1);
-    recent.keep(heavy.clone(), NOW);
+    keep(&recent, heavy.clone());
     assert_eq!(recent.get(heavy[0].id), None);
     let mut later = tasks(1, 10).remove(0);
     later.due = Timestamp(NOW.0 + 1);
-    recent.keep([later.clone()], NOW);
+    keep(&recent, [later.clone()]);
     assert_eq!(recent.get(later.id), None);
-    recent.keep([started(&later)], NOW);
+    keep(&recent, [started(&later)]);
     assert!(recent.get(later.id).is_some());
 }
