@@ -8,6 +8,7 @@
 mod absence;
 mod acquire;
 pub mod address;
+mod apart;
 mod batch;
 #[doc(hidden)]
 pub mod bench;

@@ -5,7 +5,9 @@ use std::{cmp::Reverse, collections::HashMap};
 use redis::Value;
 
 use super::{
-    RedisStore, held,
+    RedisStore,
+    apart::Parts,
+    held,
     keys::Keys,
     lease::decimal,
     link::{Call, Order},
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{BatchId, IdRange, TaskId},
-    store::{Cursor, Error, Listing, Lookup, record},
+    store::{Cursor, Error, Listing, Lookup},
 };
 
 /// Batches that a listing over all of them asks for at a time.
@@ -38,13 +40,27 @@ impl RedisStore {
             let read = self.read_some(ids, &groups).await?;
             for ((_, indexes), (epoch, records)) in groups.iter_mut().zip(read) {
                 // A reply never is empty, so this comes to an end.
-                let read = records.chunks_exact(2);
-                for (index, read) in indexes.drain(..read.len()).zip(read) {
-                    match reply::bytes(&read[0]) {
+                let read: Vec<usize> = indexes.drain(..records.len() / 2).collect();
+                let found = read.iter().zip(records.chunks_exact(2));
+                let found = found.map(|(index, it)| (*index, reply::bytes(&it[0]), &it[1]));
+                let (mut named, mut leases) = (Vec::new(), Vec::new());
+                for (index, record, lease) in found {
+                    match record {
                         Some(record) => {
-                            lookups[index] = self.found(ids[index], record, &read[1], epoch);
+                            named.push((ids[index], record));
+                            leases.push((index, lease));
                         }
                         None => missing.push(index),
+                    }
+                }
+                let parts = self.parts_of(&named).await?;
+                for (((index, lease), parts), (_, record)) in
+                    leases.into_iter().zip(parts).zip(named)
+                {
+                    if parts.gone {
+                        missing.push(index);
+                    } else {
+                        lookups[index] = self.found(ids[index], (record, &parts), lease, epoch);
                     }
                 }
             }
@@ -118,8 +134,14 @@ impl RedisStore {
         Ok(())
     }
 
-    fn found(&self, id: TaskId, bytes: &[u8], lease: &Value, epoch: u32) -> Lookup {
-        let task = record::decode(id, bytes).map_err(|fault| fault.to_string());
+    fn found(
+        &self,
+        id: TaskId,
+        (record, parts): (&[u8], &Parts),
+        lease: &Value,
+        epoch: u32,
+    ) -> Lookup {
+        let task = parts.decode(id, record).map_err(|fault| fault.to_string());
         let task = task.and_then(|mut task| {
             if let Some(lease) = reply::bytes(lease) {
                 held::begin(&mut task, lease)?;

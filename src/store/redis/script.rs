@@ -166,7 +166,10 @@ fn text(script: Script, modern: bool, cluster: bool) -> String {
 }
 
 fn concat_body(script: Script) -> String {
-    [include_str!("scripts/common.lua"), script.body()].concat()
+    let common = include_str!("scripts/common.lua");
+    let takes_parts = matches!(script, Script::Submit | Script::Commit);
+    let apart = include_str!("scripts/apart.lua");
+    [common, if takes_parts { apart } else { "" }, script.body()].concat()
 }
 
 fn constants(publish: &str) -> Vec<(&'static str, String)> {
@@ -238,6 +241,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("PRIORITY_AT", 15),
         ("DEADLINE_AT", 32),
         ("BATCH_AT", 40),
+        ("WEIGHT_AT", 60),
         ("LOG_ENTRY_LEN", message::LOG_ENTRY_LEN as u64),
         ("MOVED", u64::from(message::MOVED)),
         ("NOTED", u64::from(message::NOTED)),
@@ -245,6 +249,8 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("PLACE_HEAD", pack::Place::Head as u64),
         ("GUARD_LEASE_EXPIRED", u64::from(pack::GUARD_LEASE_EXPIRED)),
         ("STREAMED", u64::from(pack::STREAMED)),
+        ("WENT_AHEAD", u64::from(pack::WENT_AHEAD)),
+        ("OLD_WITH_PARTS", u64::from(pack::OLD_WITH_PARTS)),
     ]
 }
 
