@@ -93,6 +93,10 @@ impl Keys {
         self.key(AHEAD, name)
     }
 
+    pub(super) fn held(self) -> Vec<u8> {
+        self.key(HELD, &[])
+    }
+
     pub(super) fn ranges(self) -> Vec<u8> {
         self.key(RANGES, &[])
     }

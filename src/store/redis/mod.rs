@@ -28,6 +28,7 @@ mod lease;
 mod ledger;
 mod link;
 mod live;
+mod lookup;
 mod message;
 mod output;
 mod pack;
