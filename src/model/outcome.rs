@@ -33,6 +33,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Bytes of the answer.
+    pub fn weight(&self) -> usize {
+        self.text.len() + self.body.len()
+    }
+
     /// Whether it may answer other tasks too: a whole answer, and one that was given.
     pub fn is_shareable(&self) -> bool {
         !(self.truncated || self.filtered || self.refused)

@@ -221,7 +221,7 @@ impl Task {
     pub fn weight(&self) -> usize {
         let answer = self.outcome.as_ref();
         self.spec.weight() as usize
-            + answer.map_or(0, |answer| answer.text.len() + answer.body.len())
+            + answer.map_or(0, |answer| answer.weight())
             + self.partial.as_ref().map_or(0, |text| text.len())
     }
 

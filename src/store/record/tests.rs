@@ -1,5 +1,12 @@
+use std::sync::Arc;
+
 use super::*;
-use crate::model::{ErrorCode, Event, IdRange, Priority, Work};
+use crate::{
+    clock::Timestamp,
+    model::{
+        BatchId, ErrorCode, Event, Failure, IdRange, Outcome, Priority, Spec, Task, Work, WorkerId,
+    },
+};
 
 fn task() -> Task {
     let now = Timestamp(1_700_000_000_000);
@@ -70,6 +77,33 @@ fn a_task_comes_back_as_it_was_written() {
         );
         assert_eq!(apart, Ok(task));
     }
+}
+
+#[test]
+fn parts_that_are_kept_apart_are_named_and_put_back() {
+    let task = after_everything();
+    let spec = encode_spec(&task.spec);
+    let outcome = task.outcome.as_deref().map(encode_outcome).unwrap();
+    for (spec_apart, outcome_apart) in [(true, true), (true, false), (false, true)] {
+        let apart = Apart {
+            spec: spec_apart,
+            outcome: outcome_apart,
+        };
+        let record = encode_without(&task, apart);
+        let named = kept_apart(&record);
+        assert_eq!(named.0, apart);
+        assert!(named.1 > 0);
+        let spec = spec_apart.then_some(&spec[..]);
+        let outcome = outcome_apart.then_some(&outcome[..]);
+        let decode = |spec, outcome| decode_with(task.id, &record, spec, outcome);
+        assert_eq!(decode(spec, outcome), Ok(task.clone()));
+        assert!(decode(spec.filter(|_| false), outcome.filter(|_| false)).is_err());
+        for length in 0..record.len() {
+            assert!(decode_with(task.id, &record[..length], spec, outcome).is_err());
+        }
+    }
+    assert_eq!(kept_apart(&encode(&task)), (Apart::default(), 0));
+    assert_eq!(kept_apart(&[255; 30]), (Apart::default(), 0));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use redis::Value;
 
 use super::{
     RedisStore,
+    apart::Parts,
     echo::Expected,
     held,
     lease::{CALL_TASKS, decimal},
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     model::{Task, TaskId, WorkerId, funds::out_of_budget},
-    store::{Acquired, Error, Moment, record},
+    store::{Acquired, Error, Moment, record::cbor},
 };
 
 /// What could be started in a partition.
@@ -56,7 +57,10 @@ impl RedisStore {
         let mut failed = None;
         let answers = self.router.run_once(&calls).await;
         for ((call, request), answer) in calls.iter().zip(requests).zip(answers) {
-            let taken = answer.and_then(|answer| self.taken(call.partition, &answer, began));
+            let taken = match answer {
+                Ok(answer) => self.taken(call.partition, &answer, began).await,
+                Err(error) => Err(error),
+            };
             match taken {
                 Ok(part) => {
                     acquired.tasks.extend(part.tasks);
@@ -130,13 +134,18 @@ impl RedisStore {
                 decimal(max.min(CALL_TASKS)),
                 decimal(lease.as_millis()),
                 request.to_be_bytes().to_vec(),
-                record::cbor(&out_of_budget(self.router.common.clock.now())),
+                cbor(&out_of_budget(self.router.common.clock.now())),
             ],
         };
         (call, request)
     }
 
-    fn taken(&self, partition: u16, answer: &Value, began: Moment) -> Result<Acquired, Error> {
+    async fn taken(
+        &self,
+        partition: u16,
+        answer: &Value,
+        began: Moment,
+    ) -> Result<Acquired, Error> {
         let odd = || reply::odd("acquired tasks");
         let [now, seq, more, next_due, pieces, taken @ ..] =
             reply::array(answer).ok_or_else(odd)?
@@ -145,7 +154,11 @@ impl RedisStore {
         };
         let now = reply::int(now).ok_or_else(odd)?;
         self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
-        let tasks: Vec<Task> = taken.chunks_exact(3).filter_map(started).collect();
+        let taken: Vec<Taken<'_>> = taken.chunks_exact(3).filter_map(Taken::of).collect();
+        let records: Vec<(TaskId, &[u8])> = taken.iter().map(|it| (it.id, it.record)).collect();
+        let parts = self.parts_of(&records).await?;
+        let begun = taken.iter().zip(&parts);
+        let tasks: Vec<Task> = begun.filter_map(|(it, parts)| it.begin(parts)).collect();
         let recent = &self.feed.recent;
         recent.wrote(recent.chosen(tasks.iter()).into_iter().flatten());
         self.keep_pieces(pieces, began);
@@ -176,20 +189,38 @@ fn share(ready: &[Ready], max: usize) -> Vec<(u16, usize)> {
     shares
 }
 
-/// The task that the script started.
-fn started(taken: &[Value]) -> Option<Task> {
-    let [id, record, lease] = taken else {
-        return None;
-    };
-    let id = TaskId::from_bytes(reply::id(id)?);
-    let task = record::decode(id, reply::bytes(record)?).map_err(|fault| fault.to_string());
-    let begun = task.and_then(|mut task| {
-        held::begin(&mut task, reply::bytes(lease).unwrap_or_default())?;
-        Ok(task)
-    });
-    begun
-        .inspect_err(|fault| tracing::error!(%id, fault, "a queued task cannot be started"))
-        .ok()
+/// A task that the script started.
+struct Taken<'a> {
+    id: TaskId,
+    record: &'a [u8],
+    lease: &'a [u8],
+}
+
+impl<'a> Taken<'a> {
+    fn of(told: &'a [Value]) -> Option<Self> {
+        let [id, record, lease] = told else {
+            return None;
+        };
+        Some(Taken {
+            id: TaskId::from_bytes(reply::id(id)?),
+            record: reply::bytes(record)?,
+            lease: reply::bytes(lease).unwrap_or_default(),
+        })
+    }
+
+    fn begin(&self, parts: &Parts) -> Option<Task> {
+        let id = self.id;
+        let task = parts
+            .decode(id, self.record)
+            .map_err(|fault| fault.to_string());
+        let begun = task.and_then(|mut task| {
+            held::begin(&mut task, self.lease)?;
+            Ok(task)
+        });
+        begun
+            .inspect_err(|fault| tracing::error!(%id, fault, "a queued task cannot be started"))
+            .ok()
+    }
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {

@@ -6,9 +6,9 @@ use crate::store::{Change, Commit, Moved};
 /// Packs commits of one partition into script calls. Answers how many of them the calls have.
 pub fn commit_calls(commits: &[Commit]) -> usize {
     let indexes: Vec<usize> = (0..commits.len()).collect();
-    let calls = pack_all(commits, &indexes).into_iter();
-    // Whole, with everything that goes over the wire.
-    calls.map(|call| call.into_args().0.len()).sum()
+    let calls = pack_all(commits, &indexes, false).into_iter();
+    // With everything that goes over the wire.
+    calls.map(|call| call.into_parts().0.len()).sum()
 }
 
 /// What a script announces of transitions of one batch, as number 0 of epoch 0.

@@ -21,6 +21,8 @@ use crate::{
 const WRITABLE: u8 = b'1';
 /// What it says of one that was written so by a call whose answer was lost.
 const WRITTEN_BEFORE: u8 = b'2';
+/// What it says of all when nothing was written for want of an outcome that should have gone ahead.
+const LACKING: u8 = b'3';
 
 impl RedisStore {
     /// Commits, and keeps what was written before it is told.
@@ -49,6 +51,8 @@ impl RedisStore {
         let began = self.feed.recent.moment();
         let mut verdicts = vec![Verdict::Conflict; commits.len()];
         let mut open: Vec<usize> = (0..commits.len()).collect();
+        // A server without room takes nothing ahead, and a partition may have moved in between; the script takes it all.
+        let mut whole = false;
         while !open.is_empty() {
             let (mut calls, mut members) = (Vec::new(), Vec::new());
             // Of two commits of one task the second has to find what the first has left.
@@ -56,8 +60,9 @@ impl RedisStore {
             let is_first = |index: &usize| ids.insert(commits[*index].task.id);
             let (firsts, seconds): (Vec<_>, Vec<_>) = open.into_iter().partition(is_first);
             for (partition, indexes) in self.by_partition(commits, &firsts) {
-                for packed in pack_all(commits, &indexes) {
-                    let (part, mut args) = packed.into_args();
+                for packed in pack_all(commits, &indexes, whole) {
+                    let (part, ahead, mut args) = packed.into_parts();
+                    calls.extend(ahead);
                     let call = Expected::new(&self.feed);
                     args.push(call.name());
                     expected.push(call);
@@ -70,8 +75,11 @@ impl RedisStore {
                 }
             }
             open = seconds;
-            let answers = self.router.run_each(&calls).await?;
-            for ((call, answer), part) in calls.iter().zip(answers).zip(members) {
+            let answers = self.router.run(&calls).await;
+            let scripts = calls.iter().zip(answers);
+            let scripts = scripts.filter(|(call, _)| matches!(call.order, Order::Run(_)));
+            for ((call, answer), part) in scripts.zip(members) {
+                let answer = answer?;
                 let (told, rest) = self.verdicts(call.partition, &answer, part.len())?;
                 if let Some(pieces) = rest {
                     self.keep_pieces(pieces, began);
@@ -80,6 +88,10 @@ impl RedisStore {
                 for (index, told) in part.into_iter().zip(told.iter().copied()) {
                     match told {
                         WRITABLE if !was_written => open.push(index),
+                        LACKING => {
+                            whole = true;
+                            open.push(index);
+                        }
                         WRITABLE | WRITTEN_BEFORE => verdicts[index] = Verdict::Applied,
                         _ => {}
                     }

@@ -43,13 +43,18 @@ pub(super) fn of_transport(error: &RedisError) -> Error {
 /// The error for a command that was answered with one.
 pub(super) fn of_server(error: &ServerError) -> Error {
     if mentions(error, "OOM") {
-        return Error::Full("Redis is at its maxmemory".into());
+        return full();
     }
     if let Some(code) = TEMPORARY.into_iter().find(|code| mentions(error, code)) {
         return Error::Unavailable(format!("the server says {code}"));
     }
     let (code, details) = (error.code(), error.details().unwrap_or_default());
     Error::Unavailable(format!("the server says {code} {details}"))
+}
+
+/// The server has no room.
+pub(super) fn full() -> Error {
+    Error::Full("Redis is at its maxmemory".into())
 }
 
 /// An answer, or the error that stands in its place.

@@ -11,9 +11,12 @@
 //! A task that is acquired and ends costs one field of a hash in between, of which one command takes any number; its
 //! record is written when it is submitted and when it ends.
 
+use std::cmp::Ordering;
+
 use crate::{
     clock::Timestamp,
     model::{Event, Task, WorkerId},
+    store::record::FENCE_LEN,
 };
 
 /// Bytes of a lease.
@@ -32,6 +35,15 @@ pub(super) const SENT_AT: usize = 41;
 pub(super) const ASIDE_AT: usize = 42;
 /// Unused bytes at its end.
 pub(super) const PAD_LEN: usize = LEASE_LEN - ASIDE_AT - 1;
+
+/// How a lease stands to the revision that follows a record: over, just that, or later. None where either is none.
+pub(super) fn compare(lease: &[u8], record: &[u8]) -> Option<Ordering> {
+    let revision = |bytes: &[u8]| {
+        let bytes = bytes.get(4..FENCE_LEN)?.try_into().ok()?;
+        Some(u64::from_be_bytes(bytes))
+    };
+    Some(revision(lease)?.cmp(&revision(record)?.saturating_add(1)))
+}
 
 /// Moves a task, as its record has it, to where its lease says that it is.
 ///
@@ -57,4 +69,24 @@ pub(super) fn begin(task: &mut Task, lease: &[u8]) -> Result<(), String> {
     task.sent = lease[SENT_AT] != 0;
     task.aside = lease[ASIDE_AT] != 0;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_over_once_its_record_has_come_as_far() {
+        let at = |revision: u64| [&[9; 4][..], &revision.to_be_bytes(), &[0; 50]].concat();
+        for (lease, record, stands) in [
+            (2, 1, Ordering::Equal),
+            (2, 2, Ordering::Less),
+            (2, 7, Ordering::Less),
+            (4, 1, Ordering::Greater),
+        ] {
+            assert_eq!(compare(&at(lease), &at(record)), Some(stands));
+        }
+        assert_eq!(compare(b"", &at(1)), None);
+        assert_eq!(compare(&at(1), b"nonsense"), None);
+    }
 }

@@ -5,6 +5,9 @@
 //!
 //! ```text
 //! t:<task>    string  the packed record, as it was when the task was queued last, or as it ended
+//! s:<task>    string  its spec, where that is large, see [`super::apart`]; the record then lacks it
+//! a:<task>    string  the same of its outcome
+//! z:<task><fence> string  a large part on its way, until the script that moves the task on from that fence renames it; expires
 //! held        hash    the leases of all processing tasks, see [`super::held`]; what they change is not in the record yet
 //! o:<task>    string  what its running attempt has put out: the fence it is held under, then the text; expires
 //! q:<n><batch> list   ids of a batch's tasks of priority number n that are ready to start, next one first
@@ -13,7 +16,8 @@
 //! timer       zset    by instant, what may have run out then: `l`, the instant, and the ids of tasks whose leases were given
 //!                     together; `d`, an id range and its batch, for tasks that share a deadline; or `i`, the instant, and
 //!                     the ids of those of them that have passed it
-//! old         zset    by instant, what is past its retention then: the instant, and ids of tasks that ended together
+//! old         zset    by instant, what is past its retention then: the instant, and ids of tasks that ended together; where
+//!                     they may have parts that stand apart, the instant's first byte is 1
 //! ids         zset    every id range that was accepted, with its batch; goes with the batch
 //! b:<batch>   hash    counters, sums, state and money of a batch
 //! bl:<batch>  string  its log, entries of 24 bytes: task id, u32 revision, u8 status, 3 unused
@@ -34,6 +38,9 @@ use crate::model::{BatchId, TaskId};
 
 const META: &str = "m";
 const TASK: &str = "t:";
+const SPEC: &str = "s:";
+const OUTCOME: &str = "a:";
+const AHEAD: &str = "z:";
 const OUTPUT: &str = "o:";
 const HELD: &str = "held";
 const READY: &str = "q:";
@@ -71,6 +78,23 @@ impl Keys {
 
     pub(super) fn task(self, id: TaskId) -> Vec<u8> {
         self.key(TASK, id.as_bytes())
+    }
+
+    pub(super) fn spec(self, id: TaskId) -> Vec<u8> {
+        self.key(SPEC, id.as_bytes())
+    }
+
+    pub(super) fn outcome(self, id: TaskId) -> Vec<u8> {
+        self.key(OUTCOME, id.as_bytes())
+    }
+
+    /// `name` is that of [`super::apart::name`].
+    pub(super) fn ahead(self, name: &[u8]) -> Vec<u8> {
+        self.key(AHEAD, name)
+    }
+
+    pub(super) fn held(self) -> Vec<u8> {
+        self.key(HELD, &[])
     }
 
     pub(super) fn ranges(self) -> Vec<u8> {
@@ -124,6 +148,9 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("META", "KEYS[1]".into()),
         ("PREFIX", prefix),
         ("TASK", below(TASK)),
+        ("SPEC", below(SPEC)),
+        ("OUTCOME", below(OUTCOME)),
+        ("AHEAD", below(AHEAD)),
         ("OUTPUT", below(OUTPUT)),
         ("HELD", below(HELD)),
         ("READY", below(READY)),

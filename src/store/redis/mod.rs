@@ -8,6 +8,7 @@
 mod absence;
 mod acquire;
 pub mod address;
+mod apart;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -27,6 +28,7 @@ mod lease;
 mod ledger;
 mod link;
 mod live;
+mod lookup;
 mod message;
 mod open;
 mod output;

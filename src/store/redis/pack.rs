@@ -1,18 +1,23 @@
 //! How commits are written as the arguments of a script call: what can be added up here does not cost the store time.
 //!
 //! A check is `u32 epoch | u64 revision`, the fence, and a byte after it where that is not all: 1 where the lease must have
-//! expired, with 2 added where the attempt may have left output behind.
+//! expired, with 2 added where the attempt may have left output behind, and 4 where the outcome goes ahead of the call.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
+    apart,
     lease::{decimal, fence_bytes},
+    link::Call,
     message,
 };
 use crate::{
     clock::Timestamp,
     model::{BatchId, Bill, Cause, Parked, Status, Task, TaskId, Usage},
-    store::{Commit, Guard, Moved, record},
+    store::{
+        Commit, Guard, Moved,
+        record::{self, Apart},
+    },
 };
 
 /// Tasks in one script call: a few ms of the server's time.
@@ -26,6 +31,10 @@ const EXPIRE_TOGETHER: Duration = Duration::from_secs(1);
 pub(super) const GUARD_LEASE_EXPIRED: u8 = 1;
 /// Added to it where the attempt may have left output behind.
 pub(super) const STREAMED: u8 = 2;
+/// Added to it where the outcome goes ahead of the call.
+pub(super) const WENT_AHEAD: u8 = 4;
+/// First byte of an entry of tasks past their retention that may have parts beside their records.
+pub(super) const OLD_WITH_PARTS: u8 = 1;
 
 /// Where a task that goes on is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +51,7 @@ pub(super) enum Place {
 pub(super) struct Packed {
     /// Their places in the list.
     pub(super) members: Vec<usize>,
+    ahead: Vec<Call>,
     tasks: Vec<Vec<u8>>,
     bytes: usize,
     queued: i64,
@@ -49,22 +59,25 @@ pub(super) struct Packed {
     freed: u64,
     sums: BTreeMap<BatchId, Sums>,
     places: Vec<Vec<u8>>,
-    old: BTreeMap<i64, Vec<u8>>,
+    /// By instant, and whether there are parts besides.
+    old: BTreeMap<(i64, bool), Vec<u8>>,
     parks: Vec<Vec<u8>>,
     bills: Vec<Vec<u8>>,
 }
 
-/// As many script calls as it takes for these of the commits.
-pub(super) fn pack_all(commits: &[Commit], indexes: &[usize]) -> Vec<Packed> {
+/// As many script calls as it takes for these of the commits. `whole`: with every outcome in its record.
+pub(super) fn pack_all(commits: &[Commit], indexes: &[usize], whole: bool) -> Vec<Packed> {
     let mut calls: Vec<Packed> = Vec::new();
     for index in indexes {
         let commit = &commits[*index];
-        let record = record::encode(&commit.task);
+        let mut apart = apart::of(&commit.task);
+        apart.outcome &= !whole;
+        let record = record::encode_without(&commit.task, apart);
         match calls.last_mut().filter(|call| call.takes(&record)) {
-            Some(call) => call.add(*index, commit, record),
+            Some(call) => call.add(*index, commit, apart, record),
             None => {
                 let mut call = Packed::default();
-                call.add(*index, commit, record);
+                call.add(*index, commit, apart, record);
                 calls.push(call);
             }
         }
@@ -77,19 +90,25 @@ impl Packed {
         self.members.len() < CALL_TASKS && self.bytes + record.len() <= CALL_BYTES
     }
 
-    fn add(&mut self, index: usize, commit: &Commit, record: Vec<u8>) {
+    fn add(&mut self, index: usize, commit: &Commit, apart: Apart, record: Vec<u8>) {
         let task = &commit.task;
         self.members.push(index);
         self.bytes += record.len();
+        let check = check(commit, apart);
         self.tasks
-            .extend([task.id.as_bytes().to_vec(), check(commit), record]);
+            .extend([task.id.as_bytes().to_vec(), check, record]);
+        if let (true, Some(outcome)) = (apart.outcome, &task.outcome) {
+            let outcome = record::encode_outcome(outcome);
+            self.ahead
+                .push(apart::ahead(task.id, commit.fence, outcome));
+        }
         self.count(commit.from, -1);
         self.count(task.status(), 1);
         self.sums.entry(task.batch_id).or_default().add(commit);
         match task.expire_time() {
             Some(expiry) => {
                 self.freed += task.spec.weight();
-                self.expire(expiry, task.id);
+                self.expire(expiry, task.id, apart.is_any());
             }
             None => self.place(task),
         }
@@ -107,14 +126,17 @@ impl Packed {
         }
     }
 
-    fn expire(&mut self, expiry: Timestamp, id: TaskId) {
+    fn expire(&mut self, expiry: Timestamp, id: TaskId, has_parts: bool) {
         let period = i64::try_from(EXPIRE_TOGETHER.as_millis()).unwrap_or(i64::MAX);
         // Rounded up: nothing is removed before its time.
         let at = (expiry.0.div_euclid(period) + 1) * period;
-        let entry = self
-            .old
-            .entry(at)
-            .or_insert_with(|| at.to_be_bytes().to_vec());
+        let entry = self.old.entry((at, has_parts)).or_insert_with(|| {
+            let mut entry = at.to_be_bytes().to_vec();
+            if has_parts {
+                entry[0] = OLD_WITH_PARTS;
+            }
+            entry
+        });
         entry.extend(id.as_bytes());
     }
 
@@ -156,8 +178,8 @@ impl Packed {
         }
     }
 
-    /// The arguments of the call, in the order in which the script takes them.
-    pub(super) fn into_args(self) -> (Vec<usize>, Vec<Vec<u8>>) {
+    /// Which commits the call holds, what goes ahead of it, and its arguments in the order in which the script takes them.
+    pub(super) fn into_parts(self) -> (Vec<usize>, Vec<Call>, Vec<Vec<u8>>) {
         let mut args = Vec::with_capacity(self.tasks.len() + 32 * self.sums.len());
         args.push(decimal(self.members.len()));
         args.extend([self.queued, self.processing].map(decimal));
@@ -165,12 +187,14 @@ impl Packed {
         args.extend(self.tasks);
         let sums: Vec<Vec<u8>> = self.sums.into_iter().flat_map(Sums::into_args).collect();
         let old = self.old.into_iter();
-        let old = old.flat_map(|(at, entry)| [decimal(at), entry]).collect();
+        let old = old
+            .flat_map(|((at, _), entry)| [decimal(at), entry])
+            .collect();
         for section in [sums, self.places, old, self.parks, self.bills] {
             args.push(decimal(section.len()));
             args.extend(section);
         }
-        (self.members, args)
+        (self.members, self.ahead, args)
     }
 }
 
@@ -226,13 +250,14 @@ impl Sums {
     }
 }
 
-fn check(commit: &Commit) -> Vec<u8> {
+fn check(commit: &Commit, apart: Apart) -> Vec<u8> {
     let leased = commit.guard == Guard::LeaseExpired;
     let guard = if leased { GUARD_LEASE_EXPIRED } else { 0 };
     let streamed = if commit.task.spec.stream { STREAMED } else { 0 };
+    let ahead = if apart.outcome { WENT_AHEAD } else { 0 };
     let mut check = fence_bytes(commit.fence);
-    if guard + streamed > 0 {
-        check.push(guard + streamed);
+    if guard + streamed + ahead > 0 {
+        check.push(guard + streamed + ahead);
     }
     check
 }

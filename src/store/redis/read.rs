@@ -1,20 +1,19 @@
-//! Reading tasks and listing their ids.
+//! Listing the ids of tasks.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::cmp::Reverse;
 
 use redis::Value;
 
 use super::{
-    RedisStore, held,
+    RedisStore,
     keys::Keys,
     lease::decimal,
     link::{Call, Order},
     reply,
-    script::Script,
 };
 use crate::{
-    model::{BatchId, IdRange, TaskId},
-    store::{Cursor, Error, Listing, Lookup, record},
+    model::{BatchId, IdRange},
+    store::{Cursor, Error, Listing},
 };
 
 /// Batches that a listing over all of them asks for at a time.
@@ -24,120 +23,6 @@ const PAGE: usize = 64;
 type Placed = (i64, BatchId);
 
 impl RedisStore {
-    pub(super) async fn lookup_all(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
-        let mut lookups = vec![Lookup::Missing; ids.len()];
-        let mut groups: HashMap<u16, Vec<usize>> = HashMap::new();
-        for (index, id) in ids.iter().enumerate() {
-            if let Some(partition) = self.partition_of(id.partition()) {
-                groups.entry(partition).or_default().push(index);
-            }
-        }
-        let mut groups: Vec<(u16, Vec<usize>)> = groups.into_iter().collect();
-        let mut missing = Vec::new();
-        while !groups.is_empty() {
-            let read = self.read_some(ids, &groups).await?;
-            for ((_, indexes), (epoch, records)) in groups.iter_mut().zip(read) {
-                // A reply never is empty, so this comes to an end.
-                let read = records.chunks_exact(2);
-                for (index, read) in indexes.drain(..read.len()).zip(read) {
-                    match reply::bytes(&read[0]) {
-                        Some(record) => {
-                            lookups[index] = self.found(ids[index], record, &read[1], epoch);
-                        }
-                        None => missing.push(index),
-                    }
-                }
-            }
-            groups.retain(|(_, indexes)| !indexes.is_empty());
-        }
-        self.mark_expired(ids, &missing, &mut lookups).await?;
-        Ok(lookups)
-    }
-
-    /// The epoch, and records and leases of each group's first tasks, as many as fit into a reply: one reply must not keep
-    /// the connection from everybody else.
-    async fn read_some(
-        &self,
-        ids: &[TaskId],
-        groups: &[(u16, Vec<usize>)],
-    ) -> Result<Vec<(u32, Vec<Value>)>, Error> {
-        let calls: Vec<Call> = groups
-            .iter()
-            .map(|(partition, indexes)| Call {
-                order: Order::Run(Script::Read),
-                partition: *partition,
-                args: indexes
-                    .iter()
-                    .map(|index| ids[*index].as_bytes().to_vec())
-                    .collect(),
-            })
-            .collect();
-        let answers = self.router.run_each(&calls).await?.into_iter();
-        let read = answers.zip(groups).map(|(answer, (_, indexes))| {
-            let Value::Array(mut records) = answer else {
-                return None;
-            };
-            let known = (3..=2 * indexes.len() + 1).contains(&records.len());
-            let epoch = known.then(|| records.remove(0))?;
-            Some((reply::epoch(&epoch)?, records))
-        });
-        read.collect::<Option<_>>()
-            .ok_or_else(|| reply::odd("tasks"))
-    }
-
-    async fn mark_expired(
-        &self,
-        ids: &[TaskId],
-        missing: &[usize],
-        lookups: &mut [Lookup],
-    ) -> Result<(), Error> {
-        let calls: Vec<Call> = missing
-            .iter()
-            .map(|index| {
-                let id = ids[*index];
-                // The last range that begins no later: no count begins with 255.
-                let to = [&b"["[..], id.as_bytes(), &[255]].concat();
-                let words = [
-                    b"-".to_vec(),
-                    b"LIMIT".to_vec(),
-                    b"0".to_vec(),
-                    b"1".to_vec(),
-                ];
-                let mut args = vec![Keys::of(id.partition()).ranges(), to];
-                args.extend(words);
-                command("ZREVRANGEBYLEX", id.partition(), args)
-            })
-            .collect();
-        for (index, answer) in missing.iter().zip(self.ask(&calls).await?) {
-            let last = reply::array(&answer).and_then(|found| reply::bytes(found.first()?));
-            let range = last.and_then(|last| reply::decode_range(last.get(..reply::RANGE_LEN)?));
-            if range.is_some_and(|range| range.contains(ids[*index])) {
-                lookups[*index] = Lookup::Expired;
-            }
-        }
-        Ok(())
-    }
-
-    fn found(&self, id: TaskId, bytes: &[u8], lease: &Value, epoch: u32) -> Lookup {
-        let task = record::decode(id, bytes).map_err(|fault| fault.to_string());
-        let task = task.and_then(|mut task| {
-            if let Some(lease) = reply::bytes(lease) {
-                held::begin(&mut task, lease)?;
-            }
-            Ok(task)
-        });
-        let now = self.router.common.clock.now();
-        match task {
-            // A sweep removes it soon.
-            Ok(task) if task.expire_time().is_some_and(|expiry| expiry <= now) => Lookup::Expired,
-            Ok(mut task) => {
-                task.epoch = task.epoch.max(epoch);
-                Lookup::Found(Box::new(task))
-            }
-            Err(fault) => Lookup::Fault(fault),
-        }
-    }
-
     pub(super) async fn list_ids(
         &self,
         batch: Option<BatchId>,
@@ -260,7 +145,7 @@ impl RedisStore {
         ranges.collect()
     }
 
-    async fn ask(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
+    pub(super) async fn ask(&self, calls: &[Call]) -> Result<Vec<Value>, Error> {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
@@ -268,7 +153,7 @@ impl RedisStore {
     }
 }
 
-fn command(name: &'static str, partition: u16, args: Vec<Vec<u8>>) -> Call {
+pub(super) fn command(name: &'static str, partition: u16, args: Vec<Vec<u8>>) -> Call {
     Call {
         order: Order::Command(name),
         partition,
@@ -319,7 +204,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
+    use crate::{clock::Timestamp, model::TaskId};
 
     #[test]
     fn pages_of_a_batch_follow_each_other_without_gap_or_repeat() {

@@ -25,10 +25,6 @@ const POP_MAX: usize = 64;
 const LOOK_MAX: usize = 2_000;
 /// Bytes of records after which a call hands out no more.
 const REPLY_MAX: usize = 4 << 20;
-/// Records read at a time: bounds by how much a reply of large tasks may pass [`REPLY_MAX`].
-const READ_STEP: usize = 8;
-/// The same while records are small: commands cost more than what they read.
-const READ_STEP_MOST: usize = 32;
 /// Timers that one call looks at.
 const TIMERS_MAX: usize = 512;
 /// Tasks under those after which it looks at no more: some ms of the server's time.
@@ -57,7 +53,6 @@ pub(super) enum Script {
     Extend,
     Output,
     Overdue,
-    Read,
     Log,
     Amend,
     Sweep,
@@ -70,7 +65,7 @@ pub(super) enum Script {
 }
 
 impl Script {
-    const ALL: [Script; 17] = [
+    const ALL: [Script; 16] = [
         Script::Submit,
         Script::Acquire,
         Script::Commit,
@@ -78,7 +73,6 @@ impl Script {
         Script::Extend,
         Script::Output,
         Script::Overdue,
-        Script::Read,
         Script::Log,
         Script::Amend,
         Script::Sweep,
@@ -99,7 +93,6 @@ impl Script {
             Script::Extend => include_str!("scripts/extend.lua"),
             Script::Output => include_str!("scripts/output.lua"),
             Script::Overdue => include_str!("scripts/overdue.lua"),
-            Script::Read => include_str!("scripts/read.lua"),
             Script::Log => include_str!("scripts/log.lua"),
             Script::Amend => include_str!("scripts/amend.lua"),
             Script::Sweep => include_str!("scripts/sweep.lua"),
@@ -166,7 +159,10 @@ fn text(script: Script, modern: bool, cluster: bool) -> String {
 }
 
 fn concat_body(script: Script) -> String {
-    [include_str!("scripts/common.lua"), script.body()].concat()
+    let common = include_str!("scripts/common.lua");
+    let takes_parts = matches!(script, Script::Submit | Script::Commit);
+    let apart = include_str!("scripts/apart.lua");
+    [common, if takes_parts { apart } else { "" }, script.body()].concat()
 }
 
 fn constants(publish: &str) -> Vec<(&'static str, String)> {
@@ -182,7 +178,7 @@ fn constants(publish: &str) -> Vec<(&'static str, String)> {
     constants
 }
 
-fn limits() -> [(&'static str, u64); 21] {
+fn limits() -> [(&'static str, u64); 19] {
     [
         ("PIECES_MAX", PIECES_MAX as u64),
         ("CHUNK", CHUNK as u64),
@@ -190,8 +186,6 @@ fn limits() -> [(&'static str, u64); 21] {
         ("POP_MAX", POP_MAX as u64),
         ("LOOK_MAX", LOOK_MAX as u64),
         ("REPLY_MAX", REPLY_MAX as u64),
-        ("READ_STEP", READ_STEP as u64),
-        ("READ_STEP_MOST", READ_STEP_MOST as u64),
         ("RANGES_MAX", RANGES_MAX as u64),
         ("TIMERS_MAX", TIMERS_MAX as u64),
         ("OVERDUE_LOOK_MAX", OVERDUE_LOOK_MAX as u64),
@@ -238,6 +232,7 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("PRIORITY_AT", 15),
         ("DEADLINE_AT", 32),
         ("BATCH_AT", 40),
+        ("WEIGHT_AT", 60),
         ("LOG_ENTRY_LEN", message::LOG_ENTRY_LEN as u64),
         ("MOVED", u64::from(message::MOVED)),
         ("NOTED", u64::from(message::NOTED)),
@@ -245,6 +240,8 @@ fn numbers() -> Vec<(&'static str, u64)> {
         ("PLACE_HEAD", pack::Place::Head as u64),
         ("GUARD_LEASE_EXPIRED", u64::from(pack::GUARD_LEASE_EXPIRED)),
         ("STREAMED", u64::from(pack::STREAMED)),
+        ("WENT_AHEAD", u64::from(pack::WENT_AHEAD)),
+        ("OLD_WITH_PARTS", u64::from(pack::OLD_WITH_PARTS)),
     ]
 }
 

@@ -8,7 +8,7 @@ use super::error;
 use crate::store::{Durability, Error};
 
 /// The layout that `keys.rs` and `store::record` describe.
-pub(super) const SCHEMA: u32 = 5;
+pub(super) const SCHEMA: u32 = 6;
 /// `LPOP` with a count and `GETRANGE` on what a script wrote are older; lists of several pops are from here on.
 const OLDEST: (u32, u32) = (6, 2);
 

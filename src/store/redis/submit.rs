@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::{
-    RedisStore,
+    RedisStore, apart,
     echo::Expected,
     error,
     keys::Keys,
@@ -18,7 +18,7 @@ use crate::{
     clock::Timestamp,
     model::{BatchId, IdRange, Priority, Spec, Status, Task, TaskId},
     store::{
-        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Moved,
+        Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Moment, Moved,
         Submission, record,
     },
 };
@@ -56,19 +56,42 @@ impl RedisStore {
             .ok_or(Error::NoSuchBatch(batch_id))?;
         let began = self.feed.recent.moment();
         let expected = Expected::new(&self.feed);
-        let mut args = self.arguments(submission);
+        let (ahead, mut args) = self.arguments(submission);
         args.push(expected.name());
+        let script = Call {
+            order: Order::Run(Script::Submit),
+            partition,
+            args,
+        };
+        let take_back = apart::take_back(&ahead);
         // Polled first, the call is sent by the time somebody is told.
-        let (run, ()) = tokio::join!(biased; self.run_submit(partition, args), async {
+        let (answered, ()) = tokio::join!(biased; self.run_submit(ahead, script), async {
             self.submits.notify_one();
         });
-        let (answer, durability) = run?;
+        let accepted = answered.and_then(|answered| self.verdict(submission, &answered, began));
+        if !matches!(accepted, Ok(_) | Err(Error::Unavailable(_))) {
+            // What stays expires.
+            self.router.run(&take_back).await;
+        }
+        accepted
+    }
+
+    /// What the script says of a submission.
+    fn verdict(
+        &self,
+        submission: &Submission,
+        answered: &Answered,
+        began: Moment,
+    ) -> Result<Accepted, Error> {
+        let (answer, durability) = (&answered.answer, answered.durability);
+        let batch_id = submission.batch_id;
         let odd = || reply::odd("a submit");
-        let [now, seq, verdict, rest @ ..] = reply::array(&answer).ok_or_else(odd)? else {
+        let [now, seq, verdict, rest @ ..] = reply::array(answer).ok_or_else(odd)? else {
             return Err(odd());
         };
         let now = reply::int(now).ok_or_else(odd)?;
-        self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
+        let seq = reply::count(seq).ok_or_else(odd)?;
+        self.hear(batch_id.partition(), now, seq);
         match (reply::bytes(verdict).unwrap_or_default(), rest) {
             (b"ok", [made, pieces @ ..]) => {
                 if let Some(epoch) = pieces.first().and_then(|it| self.keep_pieces(it, began)) {
@@ -89,6 +112,11 @@ impl RedisStore {
                 };
                 Err(self.full(held, load(submission)))
             }
+            (b"lacking", _) if answered.is_full => Err(error::full()),
+            (b"lacking", _) => {
+                let cause = "a part of a task did not arrive; submit it again";
+                Err(Error::Unavailable(cause.into()))
+            }
             (b"taken", _) => Err(Error::Corrupt("a new id is in use already".into())),
             _ => Err(odd()),
         }
@@ -96,23 +124,26 @@ impl RedisStore {
 
     /// Runs the script, and waits for replicas or disks if that is wanted. A repeated call waits as well: what it finds
     /// may not have reached them when it was accepted.
-    async fn run_submit(
-        &self,
-        partition: u16,
-        args: Vec<Vec<u8>>,
-    ) -> Result<(Value, Durability), Error> {
+    async fn run_submit(&self, ahead: Vec<Call>, script: Call) -> Result<Answered, Error> {
         let Some(wait) = self.router.common.wait else {
-            let answer = self.router.run_one(Script::Submit, partition, args).await?;
-            return Ok((answer, self.durability));
+            let mut calls = ahead;
+            calls.push(script);
+            let mut answers = self.router.run(&calls).await;
+            let answer = answers.pop().unwrap_or_else(|| Err(reply::odd("a submit")));
+            return Ok(Answered {
+                answer: answer?,
+                durability: self.durability,
+                is_full: is_full(&answers),
+            });
         };
-        let call = Call {
-            order: Order::Run(Script::Submit),
-            partition,
-            args,
-        };
-        let (answer, waited) = self.router.run_durably(call).await?;
+        let is_full = is_full(&self.router.run(&ahead).await);
+        let (answer, waited) = self.router.run_durably(script).await?;
         let waited = error::answered(waited)?;
-        Ok((answer, wait.reached(&waited, self.durability)?))
+        Ok(Answered {
+            answer,
+            durability: wait.reached(&waited, self.durability)?,
+            is_full,
+        })
     }
 
     fn full(&self, held: Load, more: Load) -> Error {
@@ -122,7 +153,8 @@ impl RedisStore {
         }
     }
 
-    fn arguments(&self, submission: &Submission) -> Vec<Vec<u8>> {
+    /// What goes ahead of the script, and its arguments.
+    fn arguments(&self, submission: &Submission) -> (Vec<Call>, Vec<Vec<u8>>) {
         let batch_id = submission.batch_id;
         let now = self.router.common.clock.now();
         let parts = self.parts(submission, now);
@@ -149,6 +181,7 @@ impl RedisStore {
             [decimal(deadline.0), reply::encode_range(range).to_vec()]
         });
         for section in [
+            parts.specs,
             parts.records,
             timers.collect(),
             high,
@@ -159,7 +192,7 @@ impl RedisStore {
             args.push(decimal(section.len()));
             args.extend(section);
         }
-        args
+        (parts.ahead, args)
     }
 
     fn parts(&self, submission: &Submission, now: Timestamp) -> Parts {
@@ -170,7 +203,13 @@ impl RedisStore {
         for (id, spec) in submission.ids.iter().zip(&submission.specs) {
             let task = Task::new(id, batch_id, Arc::clone(spec), epoch);
             parts.records.push(keys.task(id));
-            parts.records.push(record::encode(&task));
+            let apart = apart::of(&task);
+            if apart.spec {
+                let (fence, spec) = (task.fence(), record::encode_spec(spec));
+                parts.specs.push(apart::name(id, fence));
+                parts.ahead.push(apart::ahead(id, fence, spec));
+            }
+            parts.records.push(record::encode_without(&task, apart));
             parts.time(id, spec.deadline);
             parts.place(id, spec, spec.not_before.is_some_and(|time| time > now));
             parts.announce(id, batch_id);
@@ -239,9 +278,24 @@ impl RedisStore {
     }
 }
 
+/// What was answered to a submission.
+struct Answered {
+    answer: Value,
+    durability: Durability,
+    /// The server had no room for what goes ahead of the script, which sees what has come of it.
+    is_full: bool,
+}
+
+fn is_full(ahead: &[Result<Value, Error>]) -> bool {
+    ahead.iter().any(|it| matches!(it, Err(Error::Full(_))))
+}
+
 /// The parts of a submission as the script takes them.
 #[derive(Default)]
 struct Parts {
+    /// Large specs, and what the script calls them.
+    ahead: Vec<Call>,
+    specs: Vec<Vec<u8>>,
     records: Vec<Vec<u8>>,
     /// Runs of tasks with the same deadline.
     timers: Vec<(Timestamp, IdRange)>,

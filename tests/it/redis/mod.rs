@@ -3,6 +3,7 @@
 mod damage;
 mod failover;
 mod faults;
+mod large;
 mod recent;
 mod scripts;
 mod start;

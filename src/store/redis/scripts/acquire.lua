@@ -121,11 +121,12 @@ end
 -- What starting a task with this head comes to: its lease, what its log and the reply say, what it may cost. False where it
 -- has moved on, or is past its deadline.
 local function form_of(head)
-  local revision, status, progress, _, _, attempt, _, deadline, cost =
-    struct.unpack('>I8BBBBI4xxxxi8i8xxxxxxxxxxxxxxxxI4', head)
+  local revision, status, progress, _, _, attempt, apart, _, deadline, cost =
+    struct.unpack('>I8BBBBI4xxBxi8i8xxxxxxxxxxxxxxxxI4', head)
   if status ~= QUEUED or deadline <= now then return false end
   return {
     cost = cost * 1000,
+    apart = apart > 0,
     lease = struct.pack('>I4I8I4i8c8i8BBB', epoch, revision + 1, attempt + 1, now, worker, now + lease, progress, 0, 0) .. LEASE_PAD,
     tail = struct.pack('>I4BBBB', revision + 1, PROCESSING, 0, 0, 0),
   }
@@ -147,6 +148,8 @@ local function start(turn, id, record)
   end
   turn.log[#turn.log + 1] = id .. form.tail
   started, picks, bytes = started + 1, picks + 1, bytes + #record
+  -- Whoever gets it reads that as well.
+  if form.apart then bytes = bytes + struct.unpack('>I4', record, WEIGHT_AT + 1) end
   leases[2 * started - 1], leases[2 * started] = id, form.lease
   local place = 3 * turn.started
   turn[place + 1], turn[place + 2], turn[place + 3] = id, record, form.lease

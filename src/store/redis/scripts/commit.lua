@@ -9,13 +9,14 @@
 --          instant and entry of those that are to be removed then; batches to park, and why; bills (number of the task,
 --          batch, what was held ready, 1 where the cost is known, cost); last the name of the call
 -- Returns  now, number of the announcement or 0, for each task '1' when it was or could be written, '2' when it had been
---          written so before, '0' when it has moved on, and, where it was written now, how the logs end (pieces_of)
+--          written so before, '0' when it has moved on, '3' for all when nothing was written for want of an outcome that should
+--          have gone ahead; and, where it was written now, how the logs end (pieces_of)
 
 local count, now = tonumber(ARGV[1]), clock()
 local ids, verdicts, writes = {}, {}, true
 for i = 1, count do ids[i] = ARGV[3 * i + 2] end
 local leases = redis.call('HMGET', HELD, unpack(ids))
-local cancelled, outputs = {}, {}
+local cancelled, outputs, outcomes = {}, {}, {}
 
 -- Of a task that nobody holds: whether it is queued under this fence, or the same commit came before and its reply was lost.
 local function verdict_unheld(i, fence, guard)
@@ -32,6 +33,10 @@ end
 local function verdict(i, lease)
   local check = ARGV[3 * i + 3]
   local fence, guard = string.sub(check, 1, FENCE_LEN), string.byte(check, FENCE_LEN + 1) or 0
+  if guard >= WENT_AHEAD then
+    outcomes[#outcomes + 1] = ids[i] .. fence
+    guard = guard - WENT_AHEAD
+  end
   if guard >= STREAMED then
     outputs[#outputs + 1] = OUTPUT .. ids[i]
     guard = guard - STREAMED
@@ -50,12 +55,14 @@ for i, lease in ipairs(leases) do
 end
 verdicts = table.concat(verdicts)
 if not writes then return { now, 0, verdicts } end
+if not have_come(outcomes) then return { now, 0, string.rep('3', count) } end
 
 local pairs_of = {}
 for i, id in ipairs(ids) do
   pairs_of[2 * i - 1], pairs_of[2 * i] = TASK .. id, ARGV[3 * i + 4]
 end
 redis.call('MSET', unpack(pairs_of))
+keep_parts(OUTCOME, outcomes)
 redis.call('HDEL', HELD, unpack(ids))
 if #cancelled > 0 then redis.call('ZREM', DELAYED, unpack(cancelled)) end
 if #outputs > 0 then redis.call('UNLINK', unpack(outputs)) end

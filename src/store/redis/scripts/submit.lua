@@ -6,11 +6,12 @@
 --          7 the range of ids   8 first id   9 entries for the batch log, one a task
 --          10 how many tasks   11 bytes of their inputs   12 tasks and 13 bytes that may be unfinished here
 --          14 what a new batch may spend, or ''
---          then sections, each after its length: key and record of every task; deadline and range of ids for each run of
---          tasks that share it; ids ready to start by priority, urgent first; due, priority and id of those that may have
---          to wait; last the name of the call
+--          then sections, each after its length: id and fence of each spec that went ahead; key and record of every task;
+--          deadline and range of ids for each run of tasks that share it; ids ready to start by priority, urgent first; due,
+--          priority and id of those that may have to wait; last the name of the call
 -- Returns  now, number of the announcement or 0, then 'ok' and batch id with range and, where it was written now, how the log
---          ends (pieces_of), or 'reused', 'nobatch', 'closed', 'taken', or 'full' with the tasks and bytes that are unfinished
+--          ends (pieces_of), or 'reused', 'nobatch', 'closed', 'taken', 'lacking' when a spec did not come, or 'full' with the
+--          tasks and bytes that are unfinished
 
 local batch, expected, keep_open, created = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local idempotency, hash, range, first = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
@@ -69,6 +70,11 @@ local function next_section()
 end
 
 local from, to = next_section()
+local specs = {}
+for i = from, to do specs[#specs + 1] = ARGV[i] end
+if not have_come(specs) then return { now, 0, 'lacking' } end
+keep_parts(SPEC, specs)
+from, to = next_section()
 for start = from, to, CHUNK do
   redis.call('MSET', unpack(ARGV, start, math.min(start + CHUNK - 1, to)))
 end

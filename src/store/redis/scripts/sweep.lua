@@ -11,10 +11,16 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', OLD, '-inf', clock(), 'LIMIT'
     more = '1'
     break
   end
-  local keys = {}
-  for i, id in ipairs(ids_in(entry, 9)) do keys[i] = TASK .. id end
+  local ids, keys = ids_in(entry, 9), {}
+  for i, id in ipairs(ids) do keys[i] = TASK .. id end
+  if string.byte(entry) == OLD_WITH_PARTS then
+    for _, id in ipairs(ids) do
+      keys[#keys + 1] = SPEC .. id
+      keys[#keys + 1] = OUTCOME .. id
+    end
+  end
   redis.call('UNLINK', unpack(keys))
-  removed = removed + #keys
+  removed = removed + #ids
   redis.call('ZREM', OLD, entry)
 end
 
