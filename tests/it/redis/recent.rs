@@ -36,12 +36,13 @@ impl Process {
     }
 
     async fn submit(&self, batch_id: BatchId, append: Append, count: u32) {
+        let spec = Arc::new(spec(Priority::Normal));
         let submission = Submission {
             batch_id,
             append,
             keep_open: true,
             ids: IdRange::new(now(), 0, rand::random(), count),
-            specs: vec![Arc::new(spec(Priority::Normal)); count as usize],
+            specs: vec![spec; count as usize],
             budget: None,
             idempotency: None,
         };
@@ -102,7 +103,7 @@ async fn a_process_that_works_alone_tells_without_reading() {
     }
     alone.store.amend(batch, Amendment::Close).await.unwrap();
     assert_whole(&told.await.unwrap(), 1_000);
-    // A log is read with GETRANGE, and tasks in pieces with STRLEN before.
+    // That is how a log is read; nothing else does here.
     let stats = server.info("commandstats").await;
     let calls = |name: &str| {
         let line = stats.lines().find_map(|it| it.strip_prefix(name));
