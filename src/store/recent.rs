@@ -6,8 +6,14 @@
 
 mod logs;
 
-use std::{collections::HashMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 use super::{Log, Moved, Renewal};
@@ -44,7 +50,7 @@ struct Kept {
 
 #[derive(Debug, Default)]
 struct Generation {
-    tasks: HashMap<TaskId, Arc<Task>>,
+    tasks: HashMap<TaskId, Arc<Task>, RandomState>,
     weight: usize,
 }
 
@@ -135,10 +141,8 @@ impl Recent {
 
     /// Keeps tasks as they were read. What runs makes progress that no later read would be asked for.
     pub fn read<'a>(&self, tasks: impl Iterator<Item = &'a Arc<Task>>) {
-        let mut kept = self.kept.lock();
-        for task in tasks.filter(|task| task.status() != Status::Processing) {
-            kept.put(task.clone());
-        }
+        let settled = tasks.filter(|task| task.status() != Status::Processing);
+        self.keep(|kept| settled.filter_map(|task| kept.put(task.clone())).collect());
     }
 
     /// Says of one task after the other whether it is worth keeping.
@@ -161,24 +165,34 @@ impl Recent {
 
     /// These tasks were written, or were as they are when this process was given them.
     pub(super) fn wrote(&self, tasks: impl Iterator<Item = Task>) {
-        let mut kept = self.kept.lock();
-        for mut task in tasks {
-            let before = kept.get(&task.id).map(|known| known.spec.clone());
-            task.spec = before.unwrap_or_else(|| light(task.spec));
-            kept.put(Arc::new(task));
-        }
+        self.keep(|kept| {
+            let forgotten = tasks.filter_map(|mut task| {
+                let before = kept.get(&task.id).map(|known| known.spec.clone());
+                task.spec = before.unwrap_or_else(|| light(task.spec));
+                kept.put(Arc::new(task))
+            });
+            forgotten.collect()
+        });
     }
 
     /// Tasks were accepted in this epoch, or a later one.
     pub(super) fn accepted(&self, batch: BatchId, ids: IdRange, specs: &[Arc<Spec>], epoch: u32) {
-        let mut kept = self.kept.lock();
-        for (id, spec) in ids.iter().zip(specs) {
-            // A worker may have been given it before whoever submitted it was answered.
-            if kept.get(&id).is_none() {
-                let spec = light(spec.clone());
-                kept.put(Arc::new(Task::new(id, batch, spec, epoch)));
-            }
-        }
+        self.keep(|kept| {
+            let forgotten = ids.iter().zip(specs).filter_map(|(id, spec)| {
+                // A worker may have been given it before whoever submitted it was answered.
+                if kept.get(&id).is_some() {
+                    return None;
+                }
+                kept.put(Arc::new(Task::new(id, batch, light(spec.clone()), epoch)))
+            });
+            forgotten.collect()
+        });
+    }
+
+    /// Drops what is forgotten when others may go on.
+    fn keep(&self, keep: impl FnOnce(&mut Kept) -> Vec<Generation>) {
+        let forgotten = keep(&mut self.kept.lock());
+        drop(forgotten);
     }
 
     /// The epoch in which the log of a followed batch was last read; none of others.
@@ -206,18 +220,25 @@ impl Kept {
         self.old.remove(id);
     }
 
-    /// Keeps a task, unless more is known of it.
-    fn put(&mut self, task: Arc<Task>) {
-        let known = self.get(&task.id).map(|known| known.fence());
-        if known.is_some_and(|known| known >= task.fence()) {
-            return;
+    /// Keeps a task, unless more is known of it. Answers what is forgotten for it, which takes its time to drop.
+    fn put(&mut self, task: Arc<Task>) -> Option<Generation> {
+        let has_more = |known: &Arc<Task>| known.fence() >= task.fence();
+        let weight = task.size();
+        match self.young.tasks.entry(task.id) {
+            Entry::Occupied(known) if has_more(known.get()) => return None,
+            Entry::Occupied(mut known) => {
+                self.young.weight -= known.get().size();
+                known.insert(task);
+            }
+            Entry::Vacant(_) if self.old.tasks.get(&task.id).is_some_and(has_more) => return None,
+            Entry::Vacant(free) => {
+                self.old.remove(&task.id);
+                free.insert(task);
+            }
         }
-        self.forget(&task.id);
-        self.young.weight += task.size();
-        self.young.tasks.insert(task.id, task);
-        if self.young.weight > ROOM / 2 {
-            self.old = mem::take(&mut self.young);
-        }
+        self.young.weight += weight;
+        let is_full = self.young.weight > ROOM / 2;
+        is_full.then(|| mem::replace(&mut self.old, mem::take(&mut self.young)))
     }
 }
 

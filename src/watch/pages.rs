@@ -182,7 +182,7 @@ fn known(store: &dyn Store, (batch, from): Place, max: usize) -> Option<Page> {
     let entries: Option<Vec<Entered>> = entered
         .map(|(entry, task)| Some((entry, Some(task?))))
         .collect();
-    Some(page(part, Ok(entries?)))
+    Some(page(store, part, Ok(entries?)))
 }
 
 async fn read(store: &dyn Store, place: Place, max: usize) -> Result<Option<Arc<Page>>, Error> {
@@ -194,7 +194,7 @@ async fn read(store: &dyn Store, place: Place, max: usize) -> Result<Option<Arc<
         Err(Error::Unavailable(cause)) => Err(cause),
         Err(other) => return Err(other),
     };
-    Ok(Some(Arc::new(page(part, entries))))
+    Ok(Some(Arc::new(page(store, part, entries))))
 }
 
 /// The log from that place on: what is known of it, or what has to be read.
@@ -214,13 +214,15 @@ async fn part(store: &dyn Store, (batch, from): Place, max: usize) -> Result<Opt
     Ok(Some(Part { log, is_last }))
 }
 
-/// As much of it as is not too heavy.
-fn page(part: Part, mut entries: Result<Vec<Entered>, String>) -> Page {
+/// As much of it as is not too heavy. What has been read beyond that is kept for the next page.
+fn page(store: &dyn Store, part: Part, mut entries: Result<Vec<Entered>, String>) -> Page {
     let mut cut = false;
     if let Ok(entries) = &mut entries {
-        let light = lightest(entries);
-        cut = light < entries.len();
-        entries.truncate(light);
+        let beyond = entries.split_off(lightest(entries));
+        cut = !beyond.is_empty();
+        if let Some(recent) = store.recent() {
+            recent.read(beyond.iter().filter_map(|(_, task)| task.as_ref()));
+        }
     }
     Page {
         entries,
