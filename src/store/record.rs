@@ -8,7 +8,11 @@
 //! script can append to it. Spec, outcome and state are CBOR with numbered fields: a newer process reads an older
 //! record. Numbers are big-endian.
 
+mod reader;
+
 use std::sync::Arc;
+
+use reader::Reader;
 
 use crate::{
     clock::Timestamp,
@@ -357,37 +361,6 @@ fn decode_history(bytes: &[u8]) -> Result<Vec<Transition>, Fault> {
             })
         })
         .collect()
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or_else(|| Fault("the record is cut".into()))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn u32(&mut self) -> Result<u32, Fault> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Fault> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64, Fault> {
-        self.array().map(i64::from_be_bytes)
-    }
 }
 
 /// Encodes a value that is to be stored with numbered fields.

@@ -45,6 +45,7 @@ impl Machine {
             overlay.pack(&mut writes, &self.disk, &self.batches, self.commit_seq);
         }
         self.early.take_off();
+        self.begun.take_off();
         let overlay = Arc::new(overlay);
         self.flying = Some(overlay.clone());
         Flight {

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::{
     Map, Progress,
+    begun::Begun,
     disk::{BatchRecord, Disk, Expiry},
     early::Early,
     index::Index,
@@ -36,6 +37,7 @@ pub(super) struct Machine {
     /// Those of the group that is being written.
     pub(super) flying: Option<Arc<Overlay>>,
     pub(super) early: Arc<Early>,
+    pub(super) begun: Begun,
     pub(super) vigil: Vigil,
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: Map<BatchId, BatchRecord>,
@@ -55,6 +57,7 @@ impl Machine {
     pub(super) fn new(
         disk: Arc<Disk>,
         vigil: Vigil,
+        begun: Begun,
         clock: Arc<dyn Clock>,
         capacity: Capacity,
     ) -> Result<Machine, Error> {
@@ -64,6 +67,7 @@ impl Machine {
             overlay: Overlay::new(&disk),
             flying: None,
             early: Arc::default(),
+            begun,
             batches: Map::default(),
             commit_seq,
             landed_seq: commit_seq,

@@ -5,6 +5,7 @@
 //! only what its queue needs (`index`), of a terminal one nothing.
 
 mod acquire;
+mod begun;
 mod boot;
 mod commit;
 mod disk;
@@ -17,6 +18,7 @@ mod journal;
 mod lead;
 mod machine;
 mod manifest;
+mod map;
 mod open;
 mod output;
 mod overlay;
@@ -29,7 +31,6 @@ mod vigil;
 mod writer;
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt,
     path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
@@ -38,7 +39,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -53,9 +53,11 @@ use crate::{
     },
 };
 
+use begun::Begun;
 use disk::Disk;
 use early::Early;
 use machine::Machine;
+use map::{Map, Progress, Set};
 use output::Outputs;
 use read::View;
 use recent::Recent;
@@ -71,14 +73,6 @@ const CHANGES_LEN: usize = 4_096;
 const INLINE_READS: usize = 32;
 /// So many entries of a log, which lie side by side, take about as long as one record.
 const ENTRIES_A_READ: usize = 8;
-
-/// By ids, which this program draws itself: they need no hash that withstands guessing.
-type Map<K, V> = HashMap<K, V, RandomState>;
-/// As [`Map`].
-type Set<K> = HashSet<K, RandomState>;
-
-/// Progress of processing tasks: the revision it belongs to, and the percentage.
-type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
 
 /// Where the store lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,9 +131,11 @@ impl EmbeddedStore {
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
         let vigil = Vigil::new(&config.path);
-        let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), config.capacity)
+        let (begun, lost) =
+            Begun::open(&config.path).map_err(|error| open::refused(&config.path, error))?;
+        let mut machine = Machine::new(disk.clone(), vigil, begun, clock.clone(), config.capacity)
             .map_err(unreadable)?;
-        machine.boot(&mut promise).map_err(unreadable)?;
+        machine.boot(&mut promise, &lost).map_err(unreadable)?;
         let (progress, outputs) = (machine.progress.clone(), machine.outputs.clone());
         let (recent, early) = (machine.recent.clone(), machine.early.clone());
         let info = Info {

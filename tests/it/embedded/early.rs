@@ -84,3 +84,39 @@ async fn an_attempt_begun_last_is_there_after_the_store_was_closed() {
     assert_eq!(found.history[..2], task.history[..]);
     assert_eq!(found.last().cause, Cause::LeaseExpired);
 }
+
+/// A task that takes its process down with it as soon as it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_begun_is_counted_although_the_process_died_before_it_was_written() {
+    let mut home = Home::new();
+    let (_, ids) = home.submit(3).await;
+    let before = crashed(&home);
+    let begun = home.acquire_only(2).await;
+    // The process dies now: what it had told the system to write is there, the group is not.
+    std::fs::copy(home.path().join("begun"), before.path().join("begun")).unwrap();
+    home.store.take().unwrap().close();
+    let store = open(before.path(), home.clock.clone()).unwrap();
+    let lookups = store.tasks(&ids).await.unwrap();
+    let found = lookups.into_iter().map(|lookup| match lookup {
+        tidings::store::Lookup::Found(task) => *task,
+        other => panic!("{other:?}"),
+    });
+    let found: Vec<_> = found.collect();
+    for (task, begun) in found.iter().zip(&begun) {
+        assert_eq!((task.revision(), task.charges.crashes), (3, 1));
+        assert_eq!(task.history[1].worker, begun.history[1].worker);
+        assert_eq!(task.last().cause, Cause::LeaseExpired);
+    }
+    assert_eq!(found[2].revision(), 1, "nobody had begun it");
+    // Once they are written down the notes are old.
+    store.close();
+    let store = open(before.path(), home.clock.clone()).unwrap();
+    let again = store.tasks(&ids[..1]).await.unwrap().remove(0);
+    assert_eq!(
+        again,
+        tidings::store::Lookup::Found(Box::new(found[0].clone()))
+    );
+    let order = store.acquire(super::WORKER, 9, super::LEASE).await.unwrap();
+    let order: Vec<_> = order.tasks.iter().map(|task| task.id).collect();
+    assert_eq!(order, ids);
+}

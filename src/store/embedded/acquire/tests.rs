@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{
-    super::{open, promise::Promise, submit::Prepared, vigil::Vigil},
+    super::{begun::Begun, open, promise::Promise, submit::Prepared, vigil::Vigil},
     *,
 };
 use crate::{
@@ -28,8 +28,9 @@ impl Desk {
         let clock = Arc::new(ManualClock::new(NOW));
         let vigil = Vigil::new(home.path());
         let capacity = Capacity::default();
+        let (begun, _) = Begun::open(home.path()).unwrap();
         Desk {
-            machine: Machine::new(Arc::new(disk), vigil, clock, capacity).unwrap(),
+            machine: Machine::new(Arc::new(disk), vigil, begun, clock, capacity).unwrap(),
             promise,
             _home: home,
         }
