@@ -68,7 +68,6 @@ impl Machine {
         }
         acquired.more = self.index.has_ready();
         acquired.next_due = self.index.next_due();
-        self.early.give(acquired.tasks.iter().map(|task| task.id));
         let is_news = !self.overlay.is_known && self.overlay.is_dirty();
         self.overlay.is_known |= is_news;
         let must_wait = since > self.landed_seq

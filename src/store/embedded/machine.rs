@@ -14,7 +14,6 @@ use super::{
     Map, Progress,
     begun::Begun,
     disk::{BatchRecord, Disk, Expiry},
-    early::Early,
     index::Index,
     output::Outputs,
     overlay::Overlay,
@@ -36,7 +35,6 @@ pub(super) struct Machine {
     pub(super) overlay: Overlay,
     /// Those of the group that is being written.
     pub(super) flying: Option<Arc<Overlay>>,
-    pub(super) early: Arc<Early>,
     pub(super) begun: Begun,
     pub(super) vigil: Vigil,
     /// Batches that are not done, and those that the present group looked at.
@@ -66,7 +64,6 @@ impl Machine {
             index: Index::default(),
             overlay: Overlay::new(&disk),
             flying: None,
-            early: Arc::default(),
             begun,
             batches: Map::default(),
             commit_seq,

@@ -9,7 +9,6 @@ mod begun;
 mod boot;
 mod commit;
 mod disk;
-mod early;
 mod flight;
 mod group;
 mod index;
@@ -55,7 +54,6 @@ use crate::{
 
 use begun::Begun;
 use disk::Disk;
-use early::Early;
 use machine::Machine;
 use map::{Map, Progress, Set};
 use output::Outputs;
@@ -105,7 +103,6 @@ pub struct EmbeddedStore {
     progress: Progress,
     outputs: Outputs,
     recent: Arc<Recent>,
-    early: Arc<Early>,
     /// In memory: one process serves a directory, so it has nobody to agree with.
     slots: Slots,
     /// None once closed.
@@ -137,7 +134,7 @@ impl EmbeddedStore {
             .map_err(unreadable)?;
         machine.boot(&mut promise, &lost).map_err(unreadable)?;
         let (progress, outputs) = (machine.progress.clone(), machine.outputs.clone());
-        let (recent, early) = (machine.recent.clone(), machine.early.clone());
+        let recent = machine.recent.clone();
         let info = Info {
             name: "embedded",
             durability: Durability::Fsync,
@@ -164,7 +161,6 @@ impl EmbeddedStore {
             progress,
             outputs,
             recent,
-            early,
             slots: Slots::default(),
             open: RwLock::new(Some(Open {
                 disk,
@@ -324,9 +320,6 @@ impl Store for EmbeddedStore {
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
         self.opened()?;
-        if self.early.has_any(ids) {
-            self.settle().await?;
-        }
         let now = self.now();
         let progress = self.progress.clone();
         let recent = self

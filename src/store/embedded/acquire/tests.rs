@@ -74,10 +74,6 @@ impl Desk {
         self.machine.acquire(WorkerId(7), max, LEASE).unwrap()
     }
 
-    fn is_early(&self, id: TaskId) -> bool {
-        self.machine.early.has_any(&[id])
-    }
-
     /// Writes a group, and does `meanwhile` while it is on its way.
     fn write<T>(&mut self, meanwhile: impl FnOnce(&mut Desk) -> T) -> T {
         let flight = self.machine.take_off();
@@ -110,23 +106,6 @@ fn a_worker_waits_only_where_what_it_was_given_is_not_known_to_be_queued() {
 }
 
 #[test]
-fn whoever_reads_a_task_waits_until_it_is_on_disk_as_a_worker_has_it() {
-    let mut desk = Desk::new();
-    let ids = desk.submit(1, 2, 0);
-    desk.write(|_| ());
-    assert!(!desk.is_early(ids[0]));
-    desk.acquire(1);
-    assert!(desk.is_early(ids[0]) && !desk.is_early(ids[1]));
-    desk.write(|desk| {
-        assert!(desk.is_early(ids[0]));
-        desk.acquire(1);
-    });
-    assert!(!desk.is_early(ids[0]) && desk.is_early(ids[1]));
-    desk.write(|_| ());
-    assert!(!desk.is_early(ids[1]));
-}
-
-#[test]
 fn the_writer_is_told_once_of_what_nobody_waits_for() {
     let mut desk = Desk::new();
     desk.submit(1, 3, 0);
@@ -142,14 +121,13 @@ fn the_writer_is_told_once_of_what_nobody_waits_for() {
 #[test]
 fn a_batch_that_is_held_back_by_an_acquire_is_so_on_disk_before_that_is_answered() {
     let mut desk = Desk::new();
-    let ids = desk.submit(1, 2, 5);
+    desk.submit(1, 2, 5);
     desk.write(|_| ());
     assert!(!desk.acquire(1).must_wait);
     desk.write(|_| ());
     let taken = desk.acquire(1);
     assert!(taken.acquired.tasks.is_empty());
     assert!(taken.must_wait && taken.is_news);
-    assert!(!desk.is_early(ids[1]));
 }
 
 #[test]
