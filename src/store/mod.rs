@@ -53,10 +53,9 @@ pub const LAST_TURN: u64 = 16;
 ///    [`Fence::holds`]; else it is a [`Verdict::Conflict`] and changes nothing. Committing the same task again is
 ///    `Applied` again.
 /// 3. **A change and its indexes are one act**: record, queue, timers, batch counters and batch log move together.
-/// 4. **Read your writes.** What a call returned is seen by every later read on any process. That tasks were acquired may
-///    become visible in their batch, its log and the changes only once one of them is read, or within moments: a worker
-///    may begin before its lease is durable, and nobody is told of an attempt before it is. What a crash takes back of
-///    it is a lease.
+/// 4. **Read your writes.** What a call returned is seen by every later read on any process. Only that tasks
+///    were acquired may become visible moments later, at the latest when a later submit, commit or renew has returned: a
+///    worker may begin before its lease is durable, and nobody is told of an attempt before it is.
 /// 5. **Order.** `acquire` hands out by priority; every [`AGING_INTERVAL`]th start takes the least urgent instead. Within
 ///    a priority, the batches of a partition that have tasks ready take turns of one task; a batch of which no more than
 ///    [`LAST_TURN`] tasks are queued keeps its turn until none is ready. How many an acquire asks for makes no

@@ -94,11 +94,10 @@ impl Home {
         (accepted.batch_id, accepted.ids.iter().collect())
     }
 
-    /// Acquires, durably: whoever reads such a task waits for that.
+    /// Acquires, durably: any call that may change something waits for what came before.
     async fn acquire(&self, max: usize) -> Vec<Task> {
         let tasks = self.acquire_only(max).await;
-        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-        self.store().tasks(&ids).await.unwrap();
+        self.store().renew(&[], LEASE).await.unwrap();
         tasks
     }
 

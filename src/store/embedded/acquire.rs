@@ -36,8 +36,8 @@ impl Read {
 }
 
 impl Machine {
-    /// Takes up to `max` tasks for a worker, who may begin before that is on disk: what a crash forgets of it is a lease
-    /// that nobody holds any more, and until it is on disk nobody else is told. That they are queued is on disk before, and
+    /// Takes up to `max` tasks for a worker, who may begin before that is on disk: nobody else is
+    /// told until it is, and what the death of the machine forgets of it is a lease. That they are queued is on disk before, and
     /// so is whatever else the call changes: a batch that is held back, for one.
     pub(super) fn acquire(
         &mut self,
@@ -68,11 +68,13 @@ impl Machine {
         }
         acquired.more = self.index.has_ready();
         acquired.next_due = self.index.next_due();
-        self.early.give(acquired.tasks.iter().map(|task| task.id));
         let is_news = !self.overlay.is_known && self.overlay.is_dirty();
         self.overlay.is_known |= is_news;
+        let must_wait = since > self.landed_seq
+            || self.overlay.amended.len() > amended
+            || !self.begun.note(&acquired.tasks);
         Ok(Taken {
-            must_wait: since > self.landed_seq || self.overlay.amended.len() > amended,
+            must_wait,
             is_news,
             acquired,
         })

@@ -1,18 +1,22 @@
 //! Rebuilding the writer's memory from disk.
 
 use super::{
+    Map,
     disk::{BatchRecord, corrupt, read_error},
     index::{Live, Seat},
     machine::Machine,
     promise::Promise,
 };
 use crate::{
-    model::{Fence, Priority, Status, Task, TaskId, retry},
+    model::{Event, Fence, Illegal, Priority, Status, Task, TaskId, WorkerId, retry},
     store::{
         Error,
         record::{Fault, Head, from_cbor},
     },
 };
+
+/// What [`Begun`](super::begun::Begun) says.
+type Lost = Map<TaskId, (u64, WorkerId)>;
 
 /// Tasks moved by one write while the store opens; bounds memory.
 const RECOVERY_GROUP: usize = 1_024;
@@ -20,13 +24,15 @@ const RECOVERY_GROUP: usize = 1_024;
 impl Machine {
     /// Reads all live tasks and batches. A task found processing has lost its worker for certain: it is moved on,
     /// durably, before anybody can ask.
-    pub(super) fn boot(&mut self, promise: &mut Promise) -> Result<(), Error> {
+    ///
+    /// `lost` says of which attempts it is known although they are not in the database.
+    pub(super) fn boot(&mut self, promise: &mut Promise, lost: &Lost) -> Result<(), Error> {
         self.boot_batches()?;
-        let held = self.boot_tasks()?;
+        let held = self.boot_tasks(lost)?;
         // Last to first, each to the head: they come out in order.
         for group in held.rchunks(RECOVERY_GROUP) {
             for id in group.iter().rev() {
-                self.recover(*id)?;
+                self.recover(*id, lost)?;
             }
             let flight = self.take_off();
             let landing = flight.write(&self.disk, promise).map_err(write_error)?;
@@ -55,7 +61,7 @@ impl Machine {
     }
 
     /// Queues what is queued, in order of submission as the ids tell it; answers what was processing.
-    fn boot_tasks(&mut self) -> Result<Vec<TaskId>, Error> {
+    fn boot_tasks(&mut self, lost: &Lost) -> Result<Vec<TaskId>, Error> {
         let disk = self.disk.clone();
         let now = self.now();
         let mut held = Vec::new();
@@ -70,7 +76,10 @@ impl Machine {
                 continue;
             }
             let live = live(id, &head)?;
-            if head.status == Status::Processing {
+            let was_begun = lost
+                .get(&id)
+                .is_some_and(|(it, _)| *it == head.revision + 1);
+            if head.status == Status::Processing || was_begun {
                 self.index.add_held(id, live, now);
                 held.push(id);
             } else {
@@ -80,14 +89,22 @@ impl Machine {
         Ok(held)
     }
 
-    fn recover(&mut self, id: TaskId) -> Result<(), Error> {
+    fn recover(&mut self, id: TaskId, lost: &Lost) -> Result<(), Error> {
         let now = self.now();
         let mut task = Task::clone(&*self.stored(id)?);
         let Some(live) = self.index.get(id) else {
             return Ok(());
         };
+        let illegal = |illegal: Illegal| Error::Corrupt(illegal.to_string());
+        if task.status() == Status::Queued
+            && let Some((_, worker)) = lost.get(&id)
+        {
+            let event = Event::Acquired { worker: *worker };
+            task.apply(event, now).map_err(illegal)?;
+            self.record(task.clone(), Some(Status::Queued))?;
+        }
         task.apply(retry::after_lost_worker(&task), now)
-            .map_err(|illegal| Error::Corrupt(illegal.to_string()))?;
+            .map_err(illegal)?;
         let head = self.index.reserve_head(1);
         self.record(task.clone(), Some(Status::Processing))?;
         self.requeue_or_end(&task, live, head, now);

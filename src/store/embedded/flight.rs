@@ -44,7 +44,7 @@ impl Machine {
             self.recent.forget(overlay.tasks.keys());
             overlay.pack(&mut writes, &self.disk, &self.batches, self.commit_seq);
         }
-        self.early.take_off();
+        self.begun.take_off();
         let overlay = Arc::new(overlay);
         self.flying = Some(overlay.clone());
         Flight {
@@ -69,7 +69,6 @@ impl Machine {
                 self.batches.remove(id);
             }
         }
-        self.early.land();
     }
 }
 

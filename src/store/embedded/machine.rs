@@ -12,8 +12,8 @@ use parking_lot::RwLock;
 
 use super::{
     Map, Progress,
+    begun::Begun,
     disk::{BatchRecord, Disk, Expiry},
-    early::Early,
     index::Index,
     output::Outputs,
     overlay::Overlay,
@@ -35,7 +35,7 @@ pub(super) struct Machine {
     pub(super) overlay: Overlay,
     /// Those of the group that is being written.
     pub(super) flying: Option<Arc<Overlay>>,
-    pub(super) early: Arc<Early>,
+    pub(super) begun: Begun,
     pub(super) vigil: Vigil,
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: Map<BatchId, BatchRecord>,
@@ -55,6 +55,7 @@ impl Machine {
     pub(super) fn new(
         disk: Arc<Disk>,
         vigil: Vigil,
+        begun: Begun,
         clock: Arc<dyn Clock>,
         capacity: Capacity,
     ) -> Result<Machine, Error> {
@@ -63,7 +64,7 @@ impl Machine {
             index: Index::default(),
             overlay: Overlay::new(&disk),
             flying: None,
-            early: Arc::default(),
+            begun,
             batches: Map::default(),
             commit_seq,
             landed_seq: commit_seq,

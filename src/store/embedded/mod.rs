@@ -5,10 +5,10 @@
 //! only what its queue needs (`index`), of a terminal one nothing.
 
 mod acquire;
+mod begun;
 mod boot;
 mod commit;
 mod disk;
-mod early;
 mod flight;
 mod group;
 mod index;
@@ -17,6 +17,7 @@ mod journal;
 mod lead;
 mod machine;
 mod manifest;
+mod map;
 mod open;
 mod output;
 mod overlay;
@@ -29,7 +30,6 @@ mod vigil;
 mod writer;
 
 use std::{
-    collections::{HashMap, HashSet},
     fmt,
     path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
@@ -38,7 +38,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use foldhash::fast::RandomState;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -53,9 +52,10 @@ use crate::{
     },
 };
 
+use begun::Begun;
 use disk::Disk;
-use early::Early;
 use machine::Machine;
+use map::{Map, Progress, Set};
 use output::Outputs;
 use read::View;
 use recent::Recent;
@@ -71,14 +71,6 @@ const CHANGES_LEN: usize = 4_096;
 const INLINE_READS: usize = 32;
 /// So many entries of a log, which lie side by side, take about as long as one record.
 const ENTRIES_A_READ: usize = 8;
-
-/// By ids, which this program draws itself: they need no hash that withstands guessing.
-type Map<K, V> = HashMap<K, V, RandomState>;
-/// As [`Map`].
-type Set<K> = HashSet<K, RandomState>;
-
-/// Progress of processing tasks: the revision it belongs to, and the percentage.
-type Progress = Arc<RwLock<HashMap<TaskId, (u64, u8)>>>;
 
 /// Where the store lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +103,6 @@ pub struct EmbeddedStore {
     progress: Progress,
     outputs: Outputs,
     recent: Arc<Recent>,
-    early: Arc<Early>,
     /// In memory: one process serves a directory, so it has nobody to agree with.
     slots: Slots,
     /// None once closed.
@@ -137,11 +128,13 @@ impl EmbeddedStore {
         let unreadable = |error| open::unreadable(&config.path, &error);
         let disk = Arc::new(disk);
         let vigil = Vigil::new(&config.path);
-        let mut machine = Machine::new(disk.clone(), vigil, clock.clone(), config.capacity)
+        let (begun, lost) =
+            Begun::open(&config.path).map_err(|error| open::refused(&config.path, error))?;
+        let mut machine = Machine::new(disk.clone(), vigil, begun, clock.clone(), config.capacity)
             .map_err(unreadable)?;
-        machine.boot(&mut promise).map_err(unreadable)?;
+        machine.boot(&mut promise, &lost).map_err(unreadable)?;
         let (progress, outputs) = (machine.progress.clone(), machine.outputs.clone());
-        let (recent, early) = (machine.recent.clone(), machine.early.clone());
+        let recent = machine.recent.clone();
         let info = Info {
             name: "embedded",
             durability: Durability::Fsync,
@@ -168,7 +161,6 @@ impl EmbeddedStore {
             progress,
             outputs,
             recent,
-            early,
             slots: Slots::default(),
             open: RwLock::new(Some(Open {
                 disk,
@@ -328,9 +320,6 @@ impl Store for EmbeddedStore {
 
     async fn tasks(&self, ids: &[TaskId]) -> Result<Vec<Lookup>, Error> {
         self.opened()?;
-        if self.early.has_any(ids) {
-            self.settle().await?;
-        }
         let now = self.now();
         let progress = self.progress.clone();
         let recent = self

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    begun::BEGUN,
     disk::{Disk, OpenFault},
     inspect::{Loss, Survey},
     promise::{Mark, PROMISE, Promise},
@@ -25,7 +26,7 @@ const LOCK: &str = "lock";
 /// The database's own directory; only its owner may look into it.
 const DATABASE: &str = "db";
 /// What a directory may hold before a store is made in it.
-const EXPECTED: [&str; 6] = [MARKER, DRAFT, LOCK, DATABASE, PROMISE, "lost+found"];
+const EXPECTED: [&str; 7] = [MARKER, DRAFT, LOCK, DATABASE, PROMISE, BEGUN, "lost+found"];
 
 /// What a person can do about a loss.
 const WAY_OUT: &str =
@@ -282,6 +283,12 @@ fn mark(path: &Path) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path.join(MARKER))?;
     File::open(path)?.sync_all()
+}
+
+/// The error of a start that could not use a file.
+pub(super) fn refused(path: &Path, source: io::Error) -> OpenError {
+    let path = path.to_owned();
+    OpenError::Directory { path, source }
 }
 
 /// The error of a start that could not make sense of what it read.

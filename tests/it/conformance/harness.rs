@@ -221,10 +221,10 @@ impl Harness {
         }
     }
 
-    /// Acquires once. From then on everybody sees it.
+    /// Acquires once, and has everybody see it.
     pub(super) async fn acquire(&self, max: usize, lease: Duration) -> Acquired {
         let acquired = self.store.acquire(WORKER, max, lease).await.unwrap();
-        self.store.tasks(&ids(&acquired.tasks)).await.unwrap();
+        self.store.renew(&[], lease).await.unwrap();
         acquired
     }
 

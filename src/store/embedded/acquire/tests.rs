@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{
-    super::{open, promise::Promise, submit::Prepared, vigil::Vigil},
+    super::{begun::Begun, open, promise::Promise, submit::Prepared, vigil::Vigil},
     *,
 };
 use crate::{
@@ -28,8 +28,9 @@ impl Desk {
         let clock = Arc::new(ManualClock::new(NOW));
         let vigil = Vigil::new(home.path());
         let capacity = Capacity::default();
+        let (begun, _) = Begun::open(home.path()).unwrap();
         Desk {
-            machine: Machine::new(Arc::new(disk), vigil, clock, capacity).unwrap(),
+            machine: Machine::new(Arc::new(disk), vigil, begun, clock, capacity).unwrap(),
             promise,
             _home: home,
         }
@@ -73,10 +74,6 @@ impl Desk {
         self.machine.acquire(WorkerId(7), max, LEASE).unwrap()
     }
 
-    fn is_early(&self, id: TaskId) -> bool {
-        self.machine.early.has_any(&[id])
-    }
-
     /// Writes a group, and does `meanwhile` while it is on its way.
     fn write<T>(&mut self, meanwhile: impl FnOnce(&mut Desk) -> T) -> T {
         let flight = self.machine.take_off();
@@ -109,23 +106,6 @@ fn a_worker_waits_only_where_what_it_was_given_is_not_known_to_be_queued() {
 }
 
 #[test]
-fn whoever_reads_a_task_waits_until_it_is_on_disk_as_a_worker_has_it() {
-    let mut desk = Desk::new();
-    let ids = desk.submit(1, 2, 0);
-    desk.write(|_| ());
-    assert!(!desk.is_early(ids[0]));
-    desk.acquire(1);
-    assert!(desk.is_early(ids[0]) && !desk.is_early(ids[1]));
-    desk.write(|desk| {
-        assert!(desk.is_early(ids[0]));
-        desk.acquire(1);
-    });
-    assert!(!desk.is_early(ids[0]) && desk.is_early(ids[1]));
-    desk.write(|_| ());
-    assert!(!desk.is_early(ids[1]));
-}
-
-#[test]
 fn the_writer_is_told_once_of_what_nobody_waits_for() {
     let mut desk = Desk::new();
     desk.submit(1, 3, 0);
@@ -141,14 +121,13 @@ fn the_writer_is_told_once_of_what_nobody_waits_for() {
 #[test]
 fn a_batch_that_is_held_back_by_an_acquire_is_so_on_disk_before_that_is_answered() {
     let mut desk = Desk::new();
-    let ids = desk.submit(1, 2, 5);
+    desk.submit(1, 2, 5);
     desk.write(|_| ());
     assert!(!desk.acquire(1).must_wait);
     desk.write(|_| ());
     let taken = desk.acquire(1);
     assert!(taken.acquired.tasks.is_empty());
     assert!(taken.must_wait && taken.is_news);
-    assert!(!desk.is_early(ids[1]));
 }
 
 #[test]

@@ -261,8 +261,7 @@ impl Side {
             }
         }
         // From then on every read sees it.
-        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-        self.store.tasks(&ids).await.unwrap();
+        self.store.renew(&[], lease).await.unwrap();
         self.acquired
             .extend(tasks.iter().map(|task| (task.id, task.clone())));
         Reply::Acquired(tasks)
