@@ -27,6 +27,9 @@ const CHECKED: usize = ENTRY_LEN - 4;
 /// What one group may have; who acquires more of it waits for the disk.
 const HALF: usize = 64 << 10;
 
+/// By task, the revision with which a worker began it.
+pub(super) type Lost = Map<TaskId, (u64, WorkerId)>;
+
 /// The open file: one half for the group that is written, the other for the one that fills.
 #[derive(Debug)]
 pub(super) struct Begun {
@@ -36,15 +39,15 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Opens the file in `directory`. Answers as well what it says: by task, the revision with which a worker began.
-    pub(super) fn open(directory: &Path) -> io::Result<(Begun, Map<TaskId, (u64, WorkerId)>)> {
+    /// Opens the file in `directory`. Answers what it says as well.
+    pub(super) fn open(directory: &Path) -> io::Result<(Begun, Lost)> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.mode(0o600).open(directory.join(BEGUN))?;
         let mut bytes = Vec::new();
         (&mut file).take(2 * HALF as u64).read_to_end(&mut bytes)?;
         let (entries, _cut) = bytes.as_chunks::<ENTRY_LEN>();
-        let mut known: Map<TaskId, (u64, WorkerId)> = Map::default();
+        let mut known = Lost::default();
         for (id, revision, worker) in entries.iter().filter_map(decode) {
             let newest = known.entry(id).or_insert((revision, worker));
             *newest = (*newest).max((revision, worker));

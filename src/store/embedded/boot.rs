@@ -1,22 +1,19 @@
 //! Rebuilding the writer's memory from disk.
 
 use super::{
-    Map,
+    begun::Lost,
     disk::{BatchRecord, corrupt, read_error},
     index::{Live, Seat},
     machine::Machine,
     promise::Promise,
 };
 use crate::{
-    model::{Event, Fence, Illegal, Priority, Status, Task, TaskId, WorkerId, retry},
+    model::{Event, Fence, Illegal, Priority, Status, Task, TaskId, retry},
     store::{
         Error,
         record::{Fault, Head, from_cbor},
     },
 };
-
-/// What [`Begun`](super::begun::Begun) says.
-type Lost = Map<TaskId, (u64, WorkerId)>;
 
 /// Tasks moved by one write while the store opens; bounds memory.
 const RECOVERY_GROUP: usize = 1_024;
