@@ -77,7 +77,7 @@ pub async fn watch(
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_batch(id);
     let following = Following::new(hub.store.clone(), id);
-    let page = match hub.pages.read(id, resume.after, FIRST_PAGE).await? {
+    let page = match hub.pages.read_afresh(id, resume.after, FIRST_PAGE).await? {
         Some(page) => page,
         None if is_outlived(resume, &hub) => return Err(Error::BatchLost(id)),
         None => return Err(store::Error::NoSuchBatch(id).into()),

@@ -41,8 +41,15 @@ pub(super) struct Page {
 /// An entry of the log, and its task; none when that is past its retention.
 pub(super) type Entered = (Moved, Option<Arc<Task>>);
 
-/// Where a page begins.
-type Place = (BatchId, u64);
+/// Where a page begins, and how it is come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    batch: BatchId,
+    from: u64,
+    /// From the store, whatever this process knows.
+    afresh: bool,
+}
+
 type Answer = Result<Option<Arc<Page>>, Arc<Error>>;
 /// How many entries somebody asks for, and whom to answer.
 type Ask = (usize, oneshot::Sender<Answer>);
@@ -95,11 +102,35 @@ impl Pages {
         from: u64,
         max: usize,
     ) -> Result<Option<Arc<Page>>, Error> {
-        if let Some(page) = known(self.store.as_ref(), (batch, from), max) {
+        let place = Place {
+            batch,
+            from,
+            afresh: false,
+        };
+        if let Some(page) = known(self.store.as_ref(), place, max) {
             return Ok(Some(Arc::new(page)));
         }
+        self.hear(place, max).await
+    }
+
+    /// As [`Pages::read`], with an answer of the store: a watch does not begin while that is away.
+    pub(super) async fn read_afresh(
+        &self,
+        batch: BatchId,
+        from: u64,
+        max: usize,
+    ) -> Result<Option<Arc<Page>>, Error> {
+        let place = Place {
+            batch,
+            from,
+            afresh: true,
+        };
+        self.hear(place, max).await
+    }
+
+    async fn hear(&self, place: Place, max: usize) -> Result<Option<Arc<Page>>, Error> {
         let (answer, hears) = oneshot::channel();
-        self.ask((batch, from), (max, answer));
+        self.ask(place, (max, answer));
         let gone = |_| Error::Unavailable("the page was not read".into());
         hears.await.map_err(gone)?.map_err(|error| again(&error))
     }
@@ -174,9 +205,9 @@ fn again(error: &Error) -> Error {
 }
 
 /// The page of which this process knows everything, and need not read anything.
-fn known(store: &dyn Store, (batch, from): Place, max: usize) -> Option<Page> {
+fn known(store: &dyn Store, place: Place, max: usize) -> Option<Page> {
     let recent = store.recent()?;
-    let part = recent.part(batch, from, max)?;
+    let part = recent.part(place.batch, place.from, max)?;
     let tasks = recent.recall(&part.log.entries, part.log.epoch, store.now());
     let entered = part.log.entries.iter().copied().zip(tasks);
     let entries: Option<Vec<Entered>> = entered
@@ -198,9 +229,11 @@ async fn read(store: &dyn Store, place: Place, max: usize) -> Result<Option<Arc<
 }
 
 /// The log from that place on: what is known of it, or what has to be read.
-async fn part(store: &dyn Store, (batch, from): Place, max: usize) -> Result<Option<Part>, Error> {
+async fn part(store: &dyn Store, place: Place, max: usize) -> Result<Option<Part>, Error> {
+    let Place { batch, from, .. } = place;
     let recent = store.recent();
-    if let Some(part) = recent.and_then(|recent| recent.part(batch, from, max)) {
+    let knows = recent.filter(|_| !place.afresh);
+    if let Some(part) = knows.and_then(|recent| recent.part(batch, from, max)) {
         return Ok(Some(part));
     }
     let began = recent.map(Recent::moment);
