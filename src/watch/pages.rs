@@ -102,15 +102,10 @@ impl Pages {
         from: u64,
         max: usize,
     ) -> Result<Option<Arc<Page>>, Error> {
-        let place = Place {
-            batch,
-            from,
-            afresh: false,
-        };
-        if let Some(page) = known(self.store.as_ref(), place, max) {
-            return Ok(Some(Arc::new(page)));
+        match known(self.store.as_ref(), batch, from, max) {
+            Some(page) => Ok(Some(Arc::new(page))),
+            None => self.hear(batch, from, false, max).await,
         }
-        self.hear(place, max).await
     }
 
     /// As [`Pages::read`], with an answer of the store: a watch does not begin while that is away.
@@ -120,15 +115,21 @@ impl Pages {
         from: u64,
         max: usize,
     ) -> Result<Option<Arc<Page>>, Error> {
+        self.hear(batch, from, true, max).await
+    }
+
+    async fn hear(
+        &self,
+        batch: BatchId,
+        from: u64,
+        afresh: bool,
+        max: usize,
+    ) -> Result<Option<Arc<Page>>, Error> {
         let place = Place {
             batch,
             from,
-            afresh: true,
+            afresh,
         };
-        self.hear(place, max).await
-    }
-
-    async fn hear(&self, place: Place, max: usize) -> Result<Option<Arc<Page>>, Error> {
         let (answer, hears) = oneshot::channel();
         self.ask(place, (max, answer));
         let gone = |_| Error::Unavailable("the page was not read".into());
@@ -205,9 +206,9 @@ fn again(error: &Error) -> Error {
 }
 
 /// The page of which this process knows everything, and need not read anything.
-fn known(store: &dyn Store, place: Place, max: usize) -> Option<Page> {
+fn known(store: &dyn Store, batch: BatchId, from: u64, max: usize) -> Option<Page> {
     let recent = store.recent()?;
-    let part = recent.part(place.batch, place.from, max)?;
+    let part = recent.part(batch, from, max)?;
     let tasks = recent.recall(&part.log.entries, part.log.epoch, store.now());
     let entered = part.log.entries.iter().copied().zip(tasks);
     let entries: Option<Vec<Entered>> = entered
