@@ -13,7 +13,8 @@ use parking_lot::RwLock;
 use super::{
     Map, Progress,
     begun::Begun,
-    disk::{BatchRecord, Disk, Expiry},
+    disk::{BatchRecord, Disk},
+    expiry::Expiry,
     index::Index,
     output::Outputs,
     overlay::Overlay,

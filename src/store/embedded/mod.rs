@@ -9,6 +9,7 @@ mod begun;
 mod boot;
 mod commit;
 mod disk;
+mod expiry;
 mod flight;
 mod group;
 mod index;

@@ -10,7 +10,8 @@ use foldhash::fast::RandomState;
 
 use super::{
     Map, Set,
-    disk::{BatchRecord, Disk, Expiry, KeyRecord, LOG_ENTRY_LEN, encode_moved, placed_key},
+    disk::{BatchRecord, Disk, KeyRecord, LOG_ENTRY_LEN, encode_moved, placed_key},
+    expiry::Expiry,
     journal::COMMIT_SEQ,
     lead::LeadRecord,
 };

@@ -3,7 +3,8 @@
 use fjall::{Readable, Snapshot};
 
 use super::{
-    disk::{BatchRecord, Disk, Expiry, corrupt, instant_key, placed_key, read_error},
+    disk::{BatchRecord, Disk, corrupt, instant_key, placed_key, read_error},
+    expiry::Expiry,
     machine::Machine,
     read::View,
 };
