@@ -1,7 +1,7 @@
 //! What every stream does besides telling news: it shows that it lives, outlasts a store that is away for a while, and
 //! ends by itself when it has lived its time or its server goes.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -36,6 +36,8 @@ pub(super) enum Turn {
 #[derive(Debug)]
 pub(super) struct Life {
     beat: Instant,
+    /// Something was told since it last waited.
+    has_told: bool,
     end: Instant,
     /// When it leaves a server that goes; none while the server stays.
     leave: Option<Instant>,
@@ -57,6 +59,7 @@ impl Life {
         let now = Instant::now();
         Life {
             beat: now + HEARTBEAT,
+            has_told: false,
             end: now + hub.config.age.mul_f64(chance::within(AGES)),
             // Whoever comes now is told what there is, and goes.
             leave: hub.draining.is_cancelled().then_some(now),
@@ -66,7 +69,8 @@ impl Life {
 
     /// Something was told.
     pub(super) fn told(&mut self) {
-        self.beat = Instant::now() + HEARTBEAT;
+        // The clock is read once it waits again: many things may be told in a row.
+        self.has_told = true;
     }
 
     /// The store has answered.
@@ -107,6 +111,9 @@ impl Life {
     pub(super) async fn turn(&mut self, hub: &Hub, slot: &Slot, look: Option<Instant>) -> Turn {
         loop {
             let now = Instant::now();
+            if mem::take(&mut self.has_told) {
+                self.beat = now + HEARTBEAT;
+            }
             if self.leave.is_none() && hub.draining.is_cancelled() {
                 self.leave = Some(now + hub.config.drain.mul_f64(chance::within(LEAVES)));
             }
@@ -116,6 +123,14 @@ impl Life {
             if self.end <= now {
                 return Turn::Aged;
             }
+            // Without waiting, where there is something: timers are for those who wait.
+            let is_due = look.is_some_and(|at| at <= now);
+            if self.away.is_none() && (is_due || slot.take_hint()) {
+                return Turn::Look;
+            }
+            if self.beat <= now {
+                return Turn::Beat;
+            }
             let away = self.away;
             let look = async {
                 match (away, look) {
@@ -123,7 +138,6 @@ impl Life {
                         // Whoever hints is back before the next try is due.
                         let _ = timeout_at(away.next, slot.news()).await;
                     }
-                    (None, Some(at)) if at <= now => {}
                     (None, Some(at)) => {
                         // Late or early, whoever looks finds out: a hint that was not taken stays.
                         let _ = timeout_at(at, slot.news()).await;
@@ -131,13 +145,12 @@ impl Life {
                     (None, None) => slot.news().await,
                 }
             };
-            let end = self.leave.map_or(self.end, |leave| leave.min(self.end));
+            let next = self.leave.map_or(self.end, |leave| leave.min(self.end));
             tokio::select! {
                 biased;
                 () = hub.draining.cancelled(), if self.leave.is_none() => {}
-                () = sleep_until(end) => {}
                 () = look => return Turn::Look,
-                () = sleep_until(self.beat) => return Turn::Beat,
+                () = sleep_until(next.min(self.beat)) => {}
             }
         }
     }

@@ -75,7 +75,8 @@ impl Slot {
         self.progress.swap(0, Ordering::Relaxed)
     }
 
-    fn take_hint(&self) -> bool {
+    /// Whether there was a hint since this was last asked.
+    pub(super) fn take_hint(&self) -> bool {
         self.hinted.swap(false, Ordering::AcqRel)
     }
 }
