@@ -23,10 +23,25 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.join("tidings_descriptor.bin"),
         descriptors.encode_to_vec(),
     )?;
-    tonic_prost_build::configure()
-        // Ordered maps make equal requests encode to equal bytes, which the idempotency hash relies on.
-        .btree_map(".")
-        .codec_path("crate::proto::LeanCodec")
+    // Ordered maps make equal requests encode to equal bytes, which the idempotency hash relies on.
+    let generate = || {
+        let lean = tonic_prost_build::configure().codec_path("crate::proto::LeanCodec");
+        lean.btree_map(".")
+    };
+    generate()
+        .build_server(false)
+        .compile_fds(descriptors.clone())?;
+    // A server sends what it tells watchers as bytes: many may be told the same.
+    let mut server = generate().build_client(false);
+    for name in ["WatchTaskResponse", "WatchBatchResponse"] {
+        let bytes = format!("crate::proto::Encoded<crate::proto::v1::{name}>");
+        server = server.extern_path(format!(".tidings.v1.{name}"), bytes);
+    }
+    let folder = out.join("server");
+    fs::create_dir_all(&folder)?;
+    server
+        .extern_path(".tidings.v1", "crate::proto::v1")
+        .out_dir(folder)
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -9,12 +9,15 @@
 )]
 
 mod codec;
+mod encoded;
 
 pub use codec::LeanCodec;
+pub use encoded::Encoded;
 
 /// `tidings.v1`.
 pub mod v1 {
     tonic::include_proto!("tidings.v1");
+    include!(concat!(env!("OUT_DIR"), "/server/tidings.v1.rs"));
 }
 
 /// The compiled descriptors, imports and comments included, for reflection.

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 pub const PROMPTLY: Duration = Duration::from_secs(1);
 
 /// What a queued task waits for. The numbers are those of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Reason {
     /// Its `not_before` lies ahead.
@@ -30,7 +30,7 @@ pub enum Reason {
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a queued task waits for, and until when where that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Waiting {
     /// Why.
     pub reason: Reason,

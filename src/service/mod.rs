@@ -11,6 +11,7 @@ mod retry;
 mod status;
 mod submit;
 mod token;
+mod told;
 mod validate;
 mod watch;
 
@@ -27,13 +28,16 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     model::Prices,
-    proto::v1::{
-        CancelTasksRequest, CancelTasksResponse, GetBatchRequest, GetBatchResponse,
-        GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest, GetStatusResponse,
-        InvalidateCacheRequest, InvalidateCacheResponse, ListTasksRequest, ListTasksResponse,
-        ResumeBatchRequest, ResumeBatchResponse, RetryTasksRequest, RetryTasksResponse,
-        SubmitBatchRequest, SubmitBatchResponse, WatchBatchRequest, WatchBatchResponse,
-        WatchTaskRequest, WatchTaskResponse, task_service_server::TaskService,
+    proto::{
+        Encoded,
+        v1::{
+            CancelTasksRequest, CancelTasksResponse, GetBatchRequest, GetBatchResponse,
+            GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest, GetStatusResponse,
+            InvalidateCacheRequest, InvalidateCacheResponse, ListTasksRequest, ListTasksResponse,
+            ResumeBatchRequest, ResumeBatchResponse, RetryTasksRequest, RetryTasksResponse,
+            SubmitBatchRequest, SubmitBatchResponse, WatchBatchRequest, WatchBatchResponse,
+            WatchTaskRequest, WatchTaskResponse, task_service_server::TaskService,
+        },
     },
     store::{Capacity, Store},
     watch::Hub,
@@ -112,6 +116,7 @@ pub struct Service {
     functions: Arc<Registry>,
     config: Config,
     draining: CancellationToken,
+    told: Arc<told::Told>,
 }
 
 impl Service {
@@ -129,6 +134,7 @@ impl Service {
             functions,
             config,
             draining,
+            told: Arc::default(),
         }
     }
 
@@ -159,7 +165,7 @@ impl TaskService for Service {
         self.status(request.into_inner()).await.map(Response::new)
     }
 
-    type WatchTaskStream = BoxStream<WatchTaskResponse>;
+    type WatchTaskStream = BoxStream<Encoded<WatchTaskResponse>>;
 
     async fn watch_task(
         &self,
@@ -170,7 +176,7 @@ impl TaskService for Service {
             .map(Response::new)
     }
 
-    type WatchBatchStream = BoxStream<WatchBatchResponse>;
+    type WatchBatchStream = BoxStream<Encoded<WatchBatchResponse>>;
 
     async fn watch_batch(
         &self,

@@ -1,14 +1,25 @@
 //! WatchTask and WatchBatch.
 
+use std::sync::Arc;
+
 use futures::StreamExt as _;
 use tonic::Status;
 
-use super::{BoxStream, MAX_REPLY, Service, convert, error, status::fit, token, validate};
+use super::{
+    BoxStream, MAX_REPLY, Service, convert, error,
+    status::fit,
+    token,
+    told::{Place, Told},
+    validate,
+};
 use crate::{
-    model::{BatchId, Due},
-    proto::v1::{
-        self, Heartbeat, OutputDelta, TaskNotice, WatchBatchRequest, WatchBatchResponse,
-        WatchTaskRequest, WatchTaskResponse, watch_batch_response, watch_task_response,
+    model::{BatchId, Due, Task},
+    proto::{
+        Encoded,
+        v1::{
+            self, Heartbeat, OutputDelta, TaskNotice, WatchBatchRequest, WatchBatchResponse,
+            WatchTaskRequest, WatchTaskResponse, watch_batch_response, watch_task_response,
+        },
     },
     store::Moved,
     watch::{
@@ -22,7 +33,7 @@ impl Service {
     pub(super) async fn follow_task(
         &self,
         request: WatchTaskRequest,
-    ) -> Result<BoxStream<WatchTaskResponse>, Status> {
+    ) -> Result<BoxStream<Encoded<WatchTaskResponse>>, Status> {
         let id = validate::task_id("task_id", &request.task_id)?;
         let resume = Resume {
             after: request.after_revision,
@@ -48,7 +59,7 @@ impl Service {
     pub(super) async fn follow_batch(
         &self,
         request: WatchBatchRequest,
-    ) -> Result<BoxStream<WatchBatchResponse>, Status> {
+    ) -> Result<BoxStream<Encoded<WatchBatchResponse>>, Status> {
         let id = validate::batch_id(&request.batch_id)?;
         let resume = match request.resume_token.as_str() {
             "" => Resume::default(),
@@ -63,12 +74,13 @@ impl Service {
         let events = batch::watch(self.hub.clone(), id, resume)
             .await
             .map_err(refused)?;
-        let hub = self.hub.clone();
-        let told = events.map(move |event| {
-            event
-                .map(|event| tell_batch(id, event, request.include_results, &hub))
-                .map_err(refused)
-        });
+        let teller = Teller {
+            batch: id,
+            results: request.include_results,
+            hub: self.hub.clone(),
+            told: self.told.clone(),
+        };
+        let told = events.map(move |event| event.map(|it| teller.tell(it)).map_err(refused));
         Ok(Box::pin(told))
     }
 }
@@ -79,7 +91,7 @@ fn place_of_task(resume: Resume) -> String {
     format!("after_revision={after},store_epoch={epoch}")
 }
 
-fn tell_task(id: &str, event: TaskEvent) -> WatchTaskResponse {
+fn tell_task(id: &str, event: TaskEvent) -> Encoded<WatchTaskResponse> {
     let mut was_reset = false;
     let event = match event {
         TaskEvent::Moved {
@@ -95,9 +107,7 @@ fn tell_task(id: &str, event: TaskEvent) -> WatchTaskResponse {
                 compacted,
                 waiting,
             };
-            let mut told = convert::task_at(&task, revision, view);
-            fit(&mut told, MAX_REPLY);
-            watch_task_response::Event::Task(told)
+            watch_task_response::Event::Task(convert::task_at(&task, revision, view))
         }
         TaskEvent::Noted { progress } => watch_task_response::Event::Notice(TaskNotice {
             task_id: id.to_owned(),
@@ -127,49 +137,117 @@ fn tell_task(id: &str, event: TaskEvent) -> WatchTaskResponse {
             time: Some(convert::timestamp(time)),
         }),
     };
-    WatchTaskResponse {
+    let mut told = WatchTaskResponse {
         event: Some(event),
         reset: was_reset,
+    };
+    let message = Encoded::from(&told);
+    match &mut told.event {
+        Some(watch_task_response::Event::Task(task)) if message.bytes().len() > MAX_REPLY => {
+            fit(task, MAX_REPLY);
+            Encoded::from(&told)
+        }
+        _ => message,
     }
 }
 
-fn tell_batch(id: BatchId, event: BatchEvent, results: bool, hub: &Hub) -> WatchBatchResponse {
-    let resume = event.resume();
-    let mut was_reset = false;
-    let event = match event {
-        BatchEvent::Moved {
-            entry, task, reset, ..
-        } => {
-            was_reset = reset;
-            let told = match task {
-                Some(task) => {
-                    let due = Due::of(&task);
-                    let view = convert::View {
-                        results,
-                        compacted: task.is_compacted(hub.now()),
-                        waiting: due.and_then(|due| hub.waiting(due, &task.spec.model, None)),
-                    };
-                    let mut told = convert::task_at(&task, entry.revision, view);
-                    fit(&mut told, MAX_REPLY);
-                    told
-                }
-                None => removed(id, &entry, resume.epoch),
-            };
-            watch_batch_response::Event::Task(told)
+/// Tells one watcher of a batch.
+struct Teller {
+    batch: BatchId,
+    results: bool,
+    hub: Arc<Hub>,
+    told: Arc<Told>,
+}
+
+impl Teller {
+    fn tell(&self, event: BatchEvent) -> Encoded<WatchBatchResponse> {
+        let resume = event.resume();
+        let (event, reset) = match event {
+            BatchEvent::Moved {
+                entry,
+                task: Some(task),
+                reset,
+                shared,
+                ..
+            } => return self.tell_moved(&entry, &task, resume, reset, shared),
+            BatchEvent::Moved { entry, reset, .. } => {
+                let gone = removed(self.batch, &entry, resume.epoch);
+                (watch_batch_response::Event::Task(gone), reset)
+            }
+            BatchEvent::Progress { batch, reset, .. } => {
+                let progress = convert::batch_progress(&batch);
+                (watch_batch_response::Event::Progress(progress), reset)
+            }
+            BatchEvent::Heartbeat { time, .. } => {
+                let time = Some(convert::timestamp(time));
+                let beat = watch_batch_response::Event::Heartbeat(Heartbeat { time });
+                (beat, false)
+            }
+        };
+        Encoded::from(&self.reply(event, resume, reset))
+    }
+
+    /// Tells a transition, in the bytes that others were told it in where there are others.
+    fn tell_moved(
+        &self,
+        entry: &Moved,
+        task: &Task,
+        resume: Resume,
+        reset: bool,
+        shared: bool,
+    ) -> Encoded<WatchBatchResponse> {
+        let is_latest = entry.revision == task.revision();
+        let due = Due::of(task).filter(|_| is_latest);
+        let view = convert::View {
+            results: self.results,
+            compacted: task.is_compacted(self.hub.now()),
+            waiting: due.and_then(|due| self.hub.waiting(due, &task.spec.model, None)),
+        };
+        let encode = || self.encode(entry, task, view, resume, reset);
+        if reset || !shared {
+            return encode();
         }
-        BatchEvent::Progress { batch, reset, .. } => {
-            was_reset = reset;
-            watch_batch_response::Event::Progress(convert::batch_progress(&batch))
+        let place = Place {
+            batch: self.batch,
+            resume,
+            results: self.results,
+            compacted: view.compacted,
+            now: is_latest.then_some((view.waiting, task.progress)),
+        };
+        self.told.at(place, encode)
+    }
+
+    fn encode(
+        &self,
+        entry: &Moved,
+        task: &Task,
+        view: convert::View,
+        resume: Resume,
+        reset: bool,
+    ) -> Encoded<WatchBatchResponse> {
+        let told = convert::task_at(task, entry.revision, view);
+        let mut reply = self.reply(watch_batch_response::Event::Task(told), resume, reset);
+        let message = Encoded::from(&reply);
+        match &mut reply.event {
+            Some(watch_batch_response::Event::Task(task)) if message.bytes().len() > MAX_REPLY => {
+                fit(task, MAX_REPLY);
+                Encoded::from(&reply)
+            }
+            _ => message,
         }
-        BatchEvent::Heartbeat { time, .. } => {
-            let time = Some(convert::timestamp(time));
-            watch_batch_response::Event::Heartbeat(Heartbeat { time })
+    }
+
+    fn reply(
+        &self,
+        event: watch_batch_response::Event,
+        resume: Resume,
+        reset: bool,
+    ) -> WatchBatchResponse {
+        WatchBatchResponse {
+            event: Some(event),
+            resume_token: token::resume(self.batch, resume),
+            reset,
         }
-    };
-    WatchBatchResponse {
-        event: Some(event),
-        resume_token: token::resume(id, resume),
-        reset: was_reset,
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Event {
         reset: bool,
         /// Where to resume.
         resume: Resume,
+        /// Others watch this batch here as well.
+        shared: bool,
     },
     /// The batch as it is now.
     Progress {
@@ -88,7 +90,8 @@ pub async fn watch(
             present: page.epoch,
         });
     }
-    let mut watcher = Watcher {
+    // In a box: it is handed over with every event.
+    let mut watcher = Box::new(Watcher {
         id,
         place,
         _following: following,
@@ -98,12 +101,13 @@ pub async fn watch(
         counters: None,
         owes_reset: false,
         telling: None,
+        shared: false,
         ready: VecDeque::new(),
         behind: false,
         size: FIRST_PAGE,
         ended: false,
         hub,
-    };
+    });
     if let Err(error) = watcher.take(page) {
         watcher.life.failed(error)?;
     }
@@ -135,6 +139,8 @@ struct Watcher {
     owes_reset: bool,
     /// The page that is being told, and how much of it was.
     telling: Option<(Arc<Page>, usize)>,
+    /// Others watched the batch when that page was read.
+    shared: bool,
     ready: VecDeque<Event>,
     /// The log went on past the page last read.
     behind: bool,
@@ -217,6 +223,7 @@ impl Watcher {
             false => (self.size * 2).min(LARGEST_PAGE),
         };
         self.telling = Some((page, 0));
+        self.shared = self.place.is_shared();
         Ok(())
     }
 
@@ -257,6 +264,7 @@ impl Watcher {
                 task,
                 reset: mem::take(&mut self.owes_reset),
                 resume: self.at,
+                shared: self.shared,
             });
         }
         let (page, _) = self.telling.take()?;

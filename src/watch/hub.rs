@@ -257,6 +257,12 @@ impl<K: Ord + Copy> Table<K> {
         reached.map(|place| (place, woken))
     }
 
+    /// Whether there is more than one.
+    fn is_shared(&self, key: &K) -> bool {
+        let all = self.slots.lock();
+        all.range((*key, 0)..=(*key, u64::MAX)).nth(1).is_some()
+    }
+
     fn len(&self) -> usize {
         self.slots.lock().len()
     }
@@ -297,6 +303,11 @@ impl<K: Ord + Copy> Place<K> {
             table,
             slot,
         }
+    }
+
+    /// Whether others watch the same.
+    pub(super) fn is_shared(&self) -> bool {
+        (self.table)(&self.hub).is_shared(&self.key)
     }
 }
 
@@ -346,7 +357,14 @@ mod tests {
         let numbers = slots.each_ref().map(|slot| table.insert(7, slot));
         table.remove(7, numbers[1]);
         assert_eq!((table.wake(&7), table.len()), (2, 2));
+        assert!(table.is_shared(&7));
         let woken = slots.each_ref().map(|slot| slot.take_moved().is_some());
         assert_eq!(woken, [true, false, true]);
+        table.remove(7, numbers[2]);
+        table.insert(8, &slots[2]);
+        assert!(
+            !table.is_shared(&7),
+            "who watches something else does not count"
+        );
     }
 }

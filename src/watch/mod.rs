@@ -53,7 +53,7 @@ impl Default for Config {
 }
 
 /// Where a watcher begins, or goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resume {
     /// The last revision of a task, or the last position of a batch's log, that was told; 0 for none.
     pub after: u64,

@@ -99,7 +99,8 @@ async fn follow(
         Err(Error::NoSuchTask(id)) if is_outlived(resume, &hub) => Err(Error::TaskLost(id)),
         read => read,
     }?;
-    let mut watcher = Watcher {
+    // In a box: it is handed over with every event.
+    let mut watcher = Box::new(Watcher {
         id,
         wait: Wait::new(&hub, &place, task.batch_id),
         place,
@@ -115,7 +116,7 @@ async fn follow(
         ready: VecDeque::new(),
         ended: false,
         hub,
-    };
+    });
     watcher.begin(resume, task)?;
     Ok(stream::unfold(watcher, |mut watcher| async {
         let event = watcher.next().await?;

@@ -43,13 +43,19 @@ impl fmt::Display for Piece {
 const TASK_COUNT: u64 = TASKS as u64;
 
 /// All of them.
-pub(crate) const ALL: [Piece; 10] = [
+pub(crate) const ALL: [Piece; 11] = [
     piece("transition", TASK_COUNT, "task", transition::applied),
     piece("record-encode", TASK_COUNT, "task", record::encoded),
     piece("record-decode", TASK_COUNT, "task", record::decoded),
     piece("redis-commit", TASK_COUNT, "task", redis::committed),
     piece("redis-announcement", TASK_COUNT, "transition", redis::heard),
     piece("watch-batch", told::BATCH_EVENTS, "event", told::batch),
+    piece(
+        "watch-batch-again",
+        told::BATCH_EVENTS,
+        "event",
+        told::batch_again,
+    ),
     piece("watch-task", told::TASK_EVENTS, "event", told::tasks),
     piece("hub", TASK_COUNT, "watcher", hub::woken),
     piece("sse", sse::EVENTS, "event", sse::parsed),

@@ -47,13 +47,23 @@ pub(super) fn batch() -> Rounds {
     let teller = Rc::new(Teller::new());
     Box::new(move || {
         let teller = teller.clone();
-        let asked = WatchBatchRequest {
-            batch_id: teller.world.batch.to_string(),
-            resume_token: String::new(),
-            include_results: true,
-        };
-        let asked = request("/tidings.v1.TaskService/WatchBatch", &asked);
+        let asked = teller.asked();
         Round::new(move || teller.tell(vec![asked]))
+    })
+}
+
+/// Told to one after another while somebody else watches the batch as well.
+pub(super) fn batch_again() -> Rounds {
+    let teller = Rc::new(Teller::new());
+    let other = teller.watch();
+    Box::new(move || {
+        let (teller, other) = (teller.clone(), other.clone());
+        let asked = teller.asked();
+        Round::new(move || {
+            let told = teller.tell(vec![asked]);
+            drop(other);
+            told
+        })
     })
 }
 
@@ -102,6 +112,24 @@ impl Teller {
             service: TaskServiceServer::new(service),
             world,
         }
+    }
+
+    /// A watch of the batch.
+    fn asked(&self) -> Request<Once> {
+        let asked = WatchBatchRequest {
+            batch_id: self.world.batch.to_string(),
+            resume_token: String::new(),
+            include_results: true,
+        };
+        request("/tidings.v1.TaskService/WatchBatch", &asked)
+    }
+
+    /// A watch of the batch that is open, and not read.
+    fn watch(&self) -> Rc<impl Sized + use<>> {
+        let mut service = self.service.clone();
+        let asked = self.asked();
+        let reply = self.world.runtime.block_on(service.call(asked));
+        Rc::new(reply.expect("a service that answers"))
     }
 
     /// Answers these calls to their ends. Answers how many messages that takes.

@@ -19,6 +19,7 @@ on_each_store! {
     progress_is_pushed_between_transitions,
     a_watcher_that_stops_reading_delays_nobody,
     many_watchers_of_one_task_are_all_told,
+    watchers_of_one_batch_are_told_the_same,
     connections_to_redis_do_not_grow_with_watchers,
 }
 
@@ -206,6 +207,45 @@ async fn many_watchers_of_one_task_are_all_told(kind: Kind) {
         assert_lawful(&told);
         assert_eq!(told.len(), 3);
         assert_eq!(status_of(&told[2]), TaskStatus::Completed);
+    }
+    server.stop().await;
+}
+
+async fn watchers_of_one_batch_are_told_the_same(kind: Kind) {
+    let mut server = TestServer::start(kind).await;
+    let batch = submit(&mut server.client, (0..40).map(|n| prompt(format!("{n}")))).await;
+    // Those who ask for results, and those who do not, are told from the same log at the same time.
+    let mut streams = Vec::new();
+    for watcher in 0..6 {
+        let request = WatchBatchRequest {
+            batch_id: batch.batch_id.clone(),
+            include_results: watcher % 2 == 0,
+            ..WatchBatchRequest::default()
+        };
+        streams.push(server.client.watch_batch(request).await.unwrap());
+    }
+    let told = streams.into_iter().map(|stream| async {
+        let mut stream = stream.into_inner();
+        let mut tokens = Vec::new();
+        let mut tasks = Vec::new();
+        while let Some(message) = stream.message().await.unwrap() {
+            if let Some(watch_batch_response::Event::Task(task)) = message.event {
+                tokens.push(message.resume_token);
+                tasks.push(task);
+            }
+        }
+        (tokens, tasks)
+    });
+    let told = futures::future::join_all(told).await;
+    assert_eq!(told[0].1.len(), 120);
+    for (watcher, (tokens, tasks)) in told.iter().enumerate() {
+        assert_eq!(tokens, &told[0].0, "watcher {watcher}");
+        let ended = || tasks.iter().filter(|task| task.end_time.is_some());
+        match watcher % 2 == 0 {
+            true => assert_eq!(tasks, &told[0].1, "watcher {watcher}"),
+            false => assert!(ended().all(|task| task.result.is_none() && task.result_omitted)),
+        }
+        assert_eq!(ended().count(), 40, "watcher {watcher}");
     }
     server.stop().await;
 }

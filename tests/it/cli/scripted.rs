@@ -7,9 +7,13 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::BoxStream};
-use tidings::proto::v1::{
-    self,
-    task_service_server::{TaskService, TaskServiceServer},
+use prost::Message;
+use tidings::proto::{
+    Encoded,
+    v1::{
+        self,
+        task_service_server::{TaskService, TaskServiceServer},
+    },
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -72,8 +76,9 @@ impl Scripted {
     }
 }
 
-fn play<T: Send + 'static>(messages: Vec<Result<T, Status>>, endless: bool) -> Play<T> {
-    let messages = futures::stream::iter(messages);
+fn play<T: Message + 'static>(messages: Vec<Result<T, Status>>, endless: bool) -> Play<Encoded<T>> {
+    let encoded = |message: Result<T, Status>| message.map(|it| Encoded::from(&it));
+    let messages = futures::stream::iter(messages).map(encoded);
     if endless {
         messages.chain(futures::stream::pending()).boxed()
     } else {
@@ -87,8 +92,8 @@ fn refused<T>() -> Result<Response<T>, Status> {
 
 #[async_trait]
 impl TaskService for Service {
-    type WatchTaskStream = Play<v1::WatchTaskResponse>;
-    type WatchBatchStream = Play<v1::WatchBatchResponse>;
+    type WatchTaskStream = Play<Encoded<v1::WatchTaskResponse>>;
+    type WatchBatchStream = Play<Encoded<v1::WatchBatchResponse>>;
 
     async fn submit_batch(
         &self,

@@ -141,6 +141,7 @@ async fn follow_task(
         };
         match event {
             Some(Ok(told)) => {
+                let told = told.decode().expect("a message");
                 if let Some(watch_task_response::Event::Task(task)) = told.event {
                     if told.reset {
                         memory.reset(world, task.store_epoch);
@@ -198,6 +199,7 @@ async fn follow_batch(
         };
         match event {
             Some(Ok(told)) => {
+                let told = told.decode().expect("a message");
                 *token = told.resume_token;
                 if told.reset {
                     // The log follows anew, under an epoch that its tasks tell.
