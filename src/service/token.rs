@@ -13,8 +13,12 @@ const PLACE_LEN: usize = 26;
 /// Bytes of a resume token: a place and an epoch.
 const RESUME_LEN: usize = PLACE_LEN + 4;
 
-fn place(kind: [u8; 2], batch: BatchId, number: u64) -> Vec<u8> {
-    [&kind[..], batch.as_bytes(), &number.to_be_bytes()].concat()
+fn place(kind: [u8; 2], batch: BatchId, number: u64) -> [u8; PLACE_LEN] {
+    let mut bytes = [0; PLACE_LEN];
+    bytes[..2].copy_from_slice(&kind);
+    bytes[2..18].copy_from_slice(batch.as_bytes());
+    bytes[18..].copy_from_slice(&number.to_be_bytes());
+    bytes
 }
 
 /// What [`place`] put into a token of this kind; none for anything else.
@@ -26,8 +30,9 @@ fn placed(kind: [u8; 2], bytes: &[u8]) -> Option<(BatchId, u64)> {
 
 /// Resumes a watch of `batch`.
 pub(super) fn resume(batch: BatchId, resume: Resume) -> String {
-    let mut bytes = place(RESUME, batch, resume.after);
-    bytes.extend(resume.epoch.to_be_bytes());
+    let mut bytes = [0; RESUME_LEN];
+    bytes[..PLACE_LEN].copy_from_slice(&place(RESUME, batch, resume.after));
+    bytes[PLACE_LEN..].copy_from_slice(&resume.epoch.to_be_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
