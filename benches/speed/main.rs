@@ -91,7 +91,8 @@ impl Bench {
     }
 }
 
-#[tokio::main]
+// One thread, as a client with one event loop has: on machines of few cores a second one only gets in the servers' way.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Fallible<ExitCode> {
     let args = Args::parse();
     if args.serve_echoes {
