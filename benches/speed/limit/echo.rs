@@ -7,12 +7,12 @@ use std::{
 };
 
 use futures::{
-    StreamExt as _,
+    Stream, StreamExt as _,
     future::{BoxFuture, Ready, ready},
 };
 use http::uri::PathAndQuery;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::{
     Request, Response, Status, Streaming, body::Body, server::NamedService, transport::Channel,
 };
@@ -39,19 +39,27 @@ pub(crate) async fn serve() -> Fallible<()> {
     Ok(server.serve_with_incoming(incoming).await?)
 }
 
-/// Messages a second over one stream, there and back.
-pub(super) async fn rate(endpoint: &str, count: usize) -> Fallible<f64> {
+/// What comes back of these messages, over one stream.
+async fn echoed(
+    endpoint: &str,
+    messages: impl Stream<Item = Message> + Send + 'static,
+) -> Fallible<Streaming<Message>> {
     let channel = Channel::from_shared(endpoint.to_owned())?.tcp_nodelay(true);
     let mut client = tonic::client::Grpc::new(channel.connect().await?);
     client.ready().await?;
-    let messages = futures::stream::iter(std::iter::repeat_n(vec![b'x'; PAYLOAD], count));
     let codec = ProstCodec::<Message, Message>::default();
-    let began = Instant::now();
     let path = PathAndQuery::from_static(PATH);
     let reply = client
         .streaming(Request::new(messages), path, codec)
         .await?;
-    let mut echoes = reply.into_inner();
+    Ok(reply.into_inner())
+}
+
+/// Messages a second over one stream, there and back.
+pub(super) async fn rate(endpoint: &str, count: usize) -> Fallible<f64> {
+    let messages = futures::stream::iter(std::iter::repeat_n(message(), count));
+    let began = Instant::now();
+    let mut echoes = echoed(endpoint, messages).await?;
     let mut heard = 0;
     while let Some(echo) = echoes.message().await? {
         heard += usize::from(echo.len() == PAYLOAD);
@@ -60,6 +68,27 @@ pub(super) async fn rate(endpoint: &str, count: usize) -> Fallible<f64> {
         return Err(format!("{heard} of {count} messages came back").into());
     }
     Ok(count as f64 / began.elapsed().as_secs_f64())
+}
+
+/// The ms that messages take there and back, each sent when the one before has come back.
+pub(super) async fn one_by_one(endpoint: &str, count: usize) -> Fallible<Vec<f64>> {
+    let (sender, messages) = mpsc::unbounded_channel();
+    let mut echoes = echoed(endpoint, UnboundedReceiverStream::new(messages)).await?;
+    let mut millis = Vec::with_capacity(count);
+    for _ in 0..count {
+        let began = Instant::now();
+        sender.send(message())?;
+        echoes
+            .message()
+            .await?
+            .ok_or("the stream of echoes ended")?;
+        millis.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(millis)
+}
+
+fn message() -> Message {
+    vec![b'x'; PAYLOAD]
 }
 
 /// The service, as generated code would have it.

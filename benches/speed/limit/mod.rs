@@ -11,7 +11,7 @@ use std::process::Command;
 use super::{
     Bench, Fallible,
     process::{Redis, echo_server},
-    report::Report,
+    report::{Report, percentile},
 };
 use record::Recorder;
 
@@ -24,6 +24,10 @@ const PER_CALL: [(&str, usize); 2] = [
     ("scripts bare, 256 a call", 256),
     ("scripts bare, 1,000 a call", 1_000),
 ];
+/// What W2 is measured against: its calls, each sent once the one before is answered.
+const ONE_BY_ONE: &str = "scripts bare, one task at a time";
+/// Tasks, and messages, a round that come one by one: as many as W2 has.
+const ALONE: usize = 2_000;
 /// Messages a round of the echo stream.
 const MESSAGES: usize = 500_000;
 /// Commands of redis-benchmark.
@@ -37,21 +41,28 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
         let outcome = scripts(bench, report, case, per_call).await;
         report.hold(LIMIT, case, outcome);
     }
+    let outcome = alone(bench, report, ONE_BY_ONE).await;
+    report.hold(LIMIT, ONE_BY_ONE, outcome);
     let outcome = echoes(bench, report).await;
     report.hold(LIMIT, "tonic echo", outcome);
     let outcome = hset(bench, report);
     report.hold(LIMIT, "redis-benchmark", outcome);
 }
 
-/// The very calls of submit, acquire and commit that the store makes for so many tasks, over one pipelined connection.
-async fn scripts(bench: &Bench, report: &mut Report, case: &str, per_call: usize) -> Fallible<()> {
-    let count = bench.scaled(TASKS);
+/// The very calls of submit, acquire and commit that the store makes for so many tasks.
+async fn recorded(bench: &Bench, count: usize, per_call: usize) -> Fallible<replay::Calls> {
     let folder = tempfile::tempdir_in(&bench.folder)?;
     let redis = Redis::start(folder.path(), false)?;
     let recorder = Recorder::start(redis.port).await?;
     drive::drive(&recorder.url(), count, per_call).await?;
-    let calls = replay::Calls::of(recorder.recorded())?;
-    drop(redis);
+    replay::Calls::of(recorder.recorded())
+}
+
+/// They once more, over one pipelined connection.
+async fn scripts(bench: &Bench, report: &mut Report, case: &str, per_call: usize) -> Fallible<()> {
+    let count = bench.scaled(TASKS);
+    let calls = recorded(bench, count, per_call).await?;
+    let folder = tempfile::tempdir_in(&bench.folder)?;
     let (mut rates, mut in_scripts, mut in_all) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         // Empty each time: the calls make the same tasks.
@@ -73,13 +84,32 @@ async fn scripts(bench: &Bench, report: &mut Report, case: &str, per_call: usize
     Ok(())
 }
 
+/// They once more, for one task after the other.
+async fn alone(bench: &Bench, report: &mut Report, case: &str) -> Fallible<()> {
+    let count = bench.scaled(ALONE);
+    let calls = recorded(bench, count, 1).await?;
+    let folder = tempfile::tempdir_in(&bench.folder)?;
+    let mut half = Vec::new();
+    for _ in 0..bench.rounds {
+        let redis = Redis::start(folder.path(), false)?;
+        let calls = calls.clone();
+        let millis = tokio::task::spawn_blocking(move || calls.one_by_one(&redis, count)).await??;
+        half.extend(percentile(&millis, 0.5));
+    }
+    report.add(LIMIT, case, "p50 ms", half);
+    Ok(())
+}
+
 async fn echoes(bench: &Bench, report: &mut Report) -> Fallible<()> {
     let (_server, endpoint) = echo_server()?;
-    let mut rates = Vec::new();
+    let (mut rates, mut half) = (Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
         rates.push(echo::rate(&endpoint, bench.scaled(MESSAGES)).await?);
+        let millis = echo::one_by_one(&endpoint, bench.scaled(ALONE)).await?;
+        half.extend(percentile(&millis, 0.5));
     }
     report.add(LIMIT, "tonic echo", "messages/s", rates);
+    report.add(LIMIT, "tonic echo, one at a time", "p50 ms", half);
     Ok(())
 }
 

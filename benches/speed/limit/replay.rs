@@ -29,6 +29,8 @@ pub(super) struct Calls {
     setup_replies: usize,
     /// Calls of the scripts that count, one behind the other.
     calls: Arc<Vec<u8>>,
+    /// Where each of them ends.
+    ends: Arc<Vec<usize>>,
     /// For each of them, whether it is a commit.
     are_commits: Arc<Vec<bool>>,
 }
@@ -78,7 +80,12 @@ impl Calls {
             + loaded;
         let calls: Vec<&Sent> = sent[begin..].iter().filter(is_call).collect();
         let is_commit = |command: &&Sent| called(bytes, command) == Some(commit.as_str());
+        let ends = calls.iter().scan(0, |end, command| {
+            *end += command.whole.len();
+            Some(*end)
+        });
         Ok(Some(Calls {
+            ends: Arc::new(ends.collect()),
             setup: Arc::new(bytes[..sent[begin].whole.start].to_vec()),
             setup_replies: begin,
             are_commits: Arc::new(calls.iter().map(is_commit).collect()),
@@ -92,8 +99,8 @@ impl Calls {
         }))
     }
 
-    /// Sends them to an empty Redis. Fails unless every one of `count` tasks came to its end.
-    pub(super) fn replay(&self, redis: &Redis, count: usize) -> Fallible<Replayed> {
+    /// A connection to an empty Redis on which what counts can begin.
+    fn set_up(&self, redis: &Redis) -> Fallible<(TcpStream, Replies)> {
         let mut stream = TcpStream::connect(("127.0.0.1", redis.port))?;
         stream.set_nodelay(true)?;
         let mut replies = Replies::new(&stream)?;
@@ -102,6 +109,34 @@ impl Calls {
             // Refusals as well: an old Redis does not know every word with which a client introduces itself.
             replies.any()?;
         }
+        Ok((stream, replies))
+    }
+
+    /// Sends them to an empty Redis one by one, each once the one before is answered. Answers the ms that each task took,
+    /// from its first call to the reply of its commit. Fails unless every one of `count` tasks came to its end.
+    pub(super) fn one_by_one(&self, redis: &Redis, count: usize) -> Fallible<Vec<f64>> {
+        let (mut stream, mut replies) = self.set_up(redis)?;
+        let (mut millis, mut completed, mut from) = (Vec::with_capacity(count), 0, 0);
+        let mut began = Instant::now();
+        for (end, is_commit) in self.ends.iter().zip(self.are_commits.iter()) {
+            stream.write_all(&self.calls[from..*end])?;
+            let reply = replies.next()?;
+            from = *end;
+            if *is_commit {
+                completed += applied(&reply);
+                millis.push(began.elapsed().as_secs_f64() * 1e3);
+                began = Instant::now();
+            }
+        }
+        match completed == count {
+            true => Ok(millis),
+            false => Err(format!("{completed} of {count} tasks came to their end").into()),
+        }
+    }
+
+    /// Sends them to an empty Redis. Fails unless every one of `count` tasks came to its end.
+    pub(super) fn replay(&self, redis: &Redis, count: usize) -> Fallible<Replayed> {
+        let (mut stream, mut replies) = self.set_up(redis)?;
         stream.write_all(b"CONFIG RESETSTAT\r\n")?;
         replies.next()?;
         let before = redis.process.cpu_seconds()?;
