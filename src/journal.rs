@@ -1,7 +1,7 @@
 //! What operators are told about tasks: metrics for every move, one log line for every finished task.
 //! Never a prompt, a result or a key.
 
-use std::time::Duration;
+use std::{cell::LazyCell, collections::BTreeMap, time::Duration};
 
 use metrics::{counter, histogram};
 
@@ -9,16 +9,30 @@ use crate::model::{BatchId, Cached, Cause, Parked, Status, Task};
 
 /// A task came to its present status.
 pub fn moved(task: &Task) {
-    let last = task.last();
-    counter!("tidings_transitions_total", "status" => last.status.word()).increment(1);
-    if last.cause == Cause::LeaseExpired || last.cause == Cause::Poisoned {
-        counter!("tidings_leases_expired_total").increment(1);
+    all_moved([task]);
+}
+
+/// Tasks came to their present statuses. What counts them is looked up once for all: that takes longer than counting.
+pub fn all_moved<'a>(tasks: impl IntoIterator<Item = &'a Task>) {
+    let queued = LazyCell::new(|| histogram!("tidings_queue_seconds"));
+    let ran = LazyCell::new(|| histogram!("tidings_run_seconds"));
+    let mut moves: BTreeMap<Status, u64> = BTreeMap::new();
+    for task in tasks {
+        let last = task.last();
+        *moves.entry(last.status).or_default() += 1;
+        if last.cause == Cause::LeaseExpired || last.cause == Cause::Poisoned {
+            counter!("tidings_leases_expired_total").increment(1);
+        }
+        if last.status == Status::Processing {
+            queued.record(queued_for(task));
+        }
+        if last.status.is_terminal() {
+            ran.record(run_time(task));
+            finished(task);
+        }
     }
-    if last.status == Status::Processing {
-        histogram!("tidings_queue_seconds").record(queued_for(task));
-    }
-    if last.status.is_terminal() {
-        finished(task);
+    for (status, count) in moves {
+        counter!("tidings_transitions_total", "status" => status.word()).increment(count);
     }
 }
 
@@ -48,7 +62,6 @@ pub fn parked(batch: BatchId, parked: &Parked) {
 
 fn finished(task: &Task) {
     let (queued, ran) = (waited(task), run_time(task));
-    histogram!("tidings_run_seconds").record(ran);
     let cached = task.outcome.as_ref().and_then(|outcome| outcome.cached);
     let cached = cached.map(Cached::word);
     if let Some(outcome) = cached {

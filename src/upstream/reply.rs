@@ -89,21 +89,25 @@ impl Said {
 
 /// What was used, by either of the names that each count has.
 fn usage(usage: Option<&Value>) -> Usage {
-    let count = |paths: [&str; 2]| {
-        let found = usage.and_then(|usage| paths.iter().find_map(|path| usage.pointer(path)));
+    let count = |names: [&str; 2]| {
+        let found = names.iter().find_map(|name| usage?.get(name));
+        found.map_or(0, tokens)
+    };
+    let part = |names: [&str; 2], part: &str| {
+        let found = names.iter().find_map(|name| usage?.get(name)?.get(part));
         found.map_or(0, tokens)
     };
     Usage {
-        input_tokens: count(["/prompt_tokens", "/input_tokens"]),
-        output_tokens: count(["/completion_tokens", "/output_tokens"]),
-        cached_input_tokens: count([
-            "/prompt_tokens_details/cached_tokens",
-            "/input_tokens_details/cached_tokens",
-        ]),
-        reasoning_tokens: count([
-            "/completion_tokens_details/reasoning_tokens",
-            "/output_tokens_details/reasoning_tokens",
-        ]),
+        input_tokens: count(["prompt_tokens", "input_tokens"]),
+        output_tokens: count(["completion_tokens", "output_tokens"]),
+        cached_input_tokens: part(
+            ["prompt_tokens_details", "input_tokens_details"],
+            "cached_tokens",
+        ),
+        reasoning_tokens: part(
+            ["completion_tokens_details", "output_tokens_details"],
+            "reasoning_tokens",
+        ),
         cost_nanos: 0,
     }
 }

@@ -56,16 +56,18 @@ pub(super) async fn run(
 }
 
 fn record(commits: &[Commit], verdicts: &[Verdict]) {
+    let (applied, late): (Vec<_>, Vec<_>) = commits
+        .iter()
+        .zip(verdicts)
+        .partition(|(_, verdict)| **verdict == Verdict::Applied);
+    journal::all_moved(applied.iter().map(|(commit, _)| &commit.task));
+    for (commit, _) in late {
+        journal::fenced(&commit.task);
+    }
     let mut parked = BTreeMap::new();
-    for (commit, verdict) in commits.iter().zip(verdicts) {
-        match verdict {
-            Verdict::Applied => {
-                journal::moved(&commit.task);
-                // Once for all tasks of the batch that come back together.
-                parked.extend(commit.park.as_ref().map(|why| (commit.task.batch_id, why)));
-            }
-            Verdict::Conflict => journal::fenced(&commit.task),
-        }
+    for (commit, _) in applied {
+        // Once for all tasks of the batch that come back together.
+        parked.extend(commit.park.as_ref().map(|why| (commit.task.batch_id, why)));
     }
     for (batch, why) in parked {
         journal::parked(batch, why);
