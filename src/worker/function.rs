@@ -17,6 +17,12 @@ pub trait Function: Send + Sync {
     /// The name tasks call it by.
     fn name(&self) -> &str;
 
+    /// Whether it always answers at once, neither waiting nor computing for long. Such functions share a task of the
+    /// runtime, at less cost; one that is not as brief as it says holds up others.
+    fn is_brief(&self) -> bool {
+        false
+    }
+
     /// Runs it. `arguments` is JSON; so must the answer be.
     ///
     /// The future is dropped when the task is cancelled, times out, or its lease is lost.

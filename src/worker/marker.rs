@@ -4,7 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
 
 use super::{backoff::Backoff, held::Held, lane::Lanes};
 use crate::{
@@ -104,6 +107,13 @@ pub(super) async fn run(
 ) {
     let mut asks = Vec::with_capacity(MAX_BATCH);
     while asked.recv_many(&mut asks, MAX_BATCH).await > 0 {
+        // The first of those that were acquired together is heard before the others have asked.
+        yield_now().await;
+        while asks.len() < MAX_BATCH
+            && let Ok(ask) = asked.try_recv()
+        {
+            asks.push(ask);
+        }
         let mut backoff = Backoff::default();
         while !asks.is_empty() {
             match mark_all(store.as_ref(), &held, lease, &mut asks).await {

@@ -1,10 +1,12 @@
 //! From queue to outcome: takes tasks, runs them, and commits what became of them.
 //!
-//! One duty, one file, one loop: [`pool`] acquires, [`runner`] runs one task, [`committer`] commits in batches,
-//! [`cache`] finds answers of equal tasks, [`marker`] marks calls as sent, [`relay`] passes on what they answer as it
-//! comes, [`ledger`] tells what answers cost, [`keeper`] renews leases, [`reaper`] moves tasks whose time has run out, [`janitor`] sweeps.
+//! One duty, one file, one loop: [`pool`] acquires, [`attempt`] starts what was acquired, [`runner`] runs one task,
+//! [`committer`] commits in batches, [`cache`] finds answers of equal tasks, [`marker`] marks calls as sent, [`relay`]
+//! passes on what they answer as it comes, [`ledger`] tells what answers cost, [`keeper`] renews leases, [`reaper`] moves
+//! tasks whose time has run out, [`janitor`] sweeps.
 
 mod appetite;
+mod attempt;
 mod backoff;
 mod cache;
 mod checked;
@@ -128,7 +130,8 @@ impl Worker {
             ledger: Arc::new(ledger),
             worker: id,
         };
-        let pool = pool::Pool::new(store.clone(), held.clone(), runner, done, id, config);
+        let attempts = attempt::Attempts::new(held.clone(), runner, done);
+        let pool = pool::Pool::new(store.clone(), attempts, id, config);
         loops.spawn(keeper::run(
             store.clone(),
             held.clone(),

@@ -68,6 +68,14 @@ impl Runner {
         self.upstream.room()
     }
 
+    /// Whether the task calls a function that answers at once.
+    pub(super) fn is_brief(&self, task: &Task) -> bool {
+        let Work::Function { name, .. } = &task.spec.work else {
+            return false;
+        };
+        self.functions.find(name).is_some_and(|it| it.is_brief())
+    }
+
     /// One attempt at a task: what happened, and what it had put out. A panic in it becomes the task's own failure.
     pub(super) async fn run(
         &self,
@@ -91,7 +99,17 @@ impl Runner {
         if left.is_zero() {
             return Event::DeadlinePassed(task.deadline_failure());
         }
-        let attempt = self.ask_or_attempt(task.clone(), progress, trace, slot);
+        let attempt = async {
+            match &task.spec.work {
+                Work::Function { name, arguments } => {
+                    slot.waiting().into_iter().for_each(Waiting::needs_none);
+                    let answer = self.call_function(task.clone(), name, arguments, progress);
+                    answer.await.map(Some)
+                }
+                // In a box: it is large, and a function would be moved about with the room for it.
+                _ => Box::pin(self.ask_or_attempt(&task, trace, slot)).await,
+            }
+        };
         let attempt = AssertUnwindSafe(attempt).catch_unwind();
         let ended = match tokio::time::timeout(left, attempt).await {
             Err(_) => {
@@ -113,15 +131,14 @@ impl Runner {
         }
     }
 
-    /// What an equal task has found, or else an attempt of its own; none when the task is to go back to the queue.
+    /// What an equal task has found, or else a call of its own; none when the task is to go back to the queue.
     async fn ask_or_attempt(
         &self,
-        task: Arc<Task>,
-        progress: Progress,
+        task: &Task,
         trace: &Trace,
         slot: &mut Slot,
     ) -> Result<Option<Outcome>, Failed> {
-        let call = match self.cache.ask(&task, slot).await {
+        let call = match self.cache.ask(task, slot).await {
             Asked::Answer(outcome) => return Ok(Some(outcome)),
             Asked::GiveBack => return Ok(None),
             Asked::Later => return Err(later()),
@@ -130,13 +147,13 @@ impl Runner {
         // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
         let denied = CancellationToken::new();
         let may_not = slot.was_aside().then(|| denied.clone());
-        let attempt = self.attempt(task.clone(), progress, slot.waiting(), trace, may_not);
+        let attempt = self.attempt(task, slot.waiting(), trace, may_not);
         let ended = tokio::select! {
             biased;
             () = denied.cancelled() => return Ok(None),
             ended = attempt => ended,
         };
-        let priced = ended.map(|outcome| self.ledger.charge(&task, outcome));
+        let priced = ended.map(|outcome| self.ledger.charge(task, outcome));
         let checked = priced.and_then(|outcome| {
             checked::check(&task.spec, &outcome).inspect_err(|_| {
                 // It was paid for, and its text shows what went wrong.
@@ -151,21 +168,12 @@ impl Runner {
     /// cancelled when it cannot be paid for.
     async fn attempt(
         &self,
-        task: Arc<Task>,
-        progress: Progress,
+        task: &Task,
         waiting: Option<Waiting>,
         trace: &Trace,
         may_not: Option<CancellationToken>,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
-        if let Work::Function { name, arguments } = &spec.work {
-            if let Some(waiting) = waiting {
-                waiting.needs_none();
-            }
-            return self
-                .call_function(task.clone(), name, arguments, progress)
-                .await;
-        }
         let Some((kind, body)) = upstream::request(spec) else {
             return Err(never(
                 ErrorCode::InvalidRequest,
@@ -183,18 +191,17 @@ impl Runner {
             idempotency_key: format!("{}-{generation}", task.id),
             request_id: format!("{}-{}", task.id, task.attempt()),
             model: spec.model.clone(),
-            listener: spec.stream.then(|| self.relay.ear(&task, &trace.memory)),
+            listener: spec.stream.then(|| self.relay.ear(task, &trace.memory)),
         };
         let mark = async {
-            if !self.marker.mark(&task, may_not.is_some()).await {
+            if !self.marker.mark(task, may_not.is_some()).await {
                 may_not.iter().for_each(CancellationToken::cancel);
                 return std::future::pending().await;
             }
             drop(waiting);
             trace.sent.store(true, Ordering::Relaxed);
         };
-        // In a box: it is large, and a function would be moved about with the room for it.
-        Box::pin(self.upstream.complete(&call, mark)).await
+        self.upstream.complete(&call, mark).await
     }
 
     async fn call_function(

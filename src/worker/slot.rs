@@ -9,6 +9,9 @@ use super::appetite::{Appetite, Waiting};
 /// Tasks in hand that wait without running. They cost memory alone; beyond this they wait in the queue.
 const MAX_ASIDE: usize = 4_096;
 
+/// One in so many of the answers that may be awaited at once may wait for their commit besides, where they were paid for.
+const PAID_SHARE: usize = 8;
+
 /// The room of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Room(Arc<Places>);
@@ -16,9 +19,11 @@ pub(super) struct Room(Arc<Places>);
 #[derive(Debug)]
 struct Places {
     running: Arc<Semaphore>,
-    /// As many again may have ended and wait for their commit: others run meanwhile.
+    aside: Arc<Semaphore>,
+    /// As many again as run may have ended at no cost and wait for their commit: others run meanwhile.
     ended: Arc<Semaphore>,
-    in_hand: Arc<Semaphore>,
+    /// Fewer of those that were paid for: if this process were lost, all of them would be paid for again.
+    paid: Arc<Semaphore>,
     appetite: Arc<Appetite>,
 }
 
@@ -27,64 +32,81 @@ impl Room {
     pub(super) fn new(concurrency: usize) -> Self {
         Room(Arc::new(Places {
             running: Arc::new(Semaphore::new(concurrency)),
+            aside: Arc::new(Semaphore::new(MAX_ASIDE)),
             ended: Arc::new(Semaphore::new(concurrency)),
-            in_hand: Arc::new(Semaphore::new(concurrency + MAX_ASIDE)),
+            paid: Arc::new(Semaphore::new(concurrency / PAID_SHARE)),
             appetite: Arc::default(),
         }))
     }
 
-    /// Waits for a free slot; none when there never will be one.
-    pub(super) async fn enter(&self) -> Option<Slot> {
-        let in_hand = self.0.in_hand.clone().acquire_owned().await.ok()?;
-        let running = self.0.running.clone().acquire_owned().await.ok()?;
-        Some(self.slot(in_hand, running))
-    }
-
-    /// A slot that is free now.
-    pub(super) fn try_enter(&self) -> Option<Slot> {
-        let in_hand = self.0.in_hand.clone().try_acquire_owned().ok()?;
-        let running = self.0.running.clone().try_acquire_owned().ok()?;
-        Some(self.slot(in_hand, running))
+    /// Waits for a free place; none when there never will be one.
+    pub(super) async fn enter(&self) -> Option<Free> {
+        let places = self.0.running.clone().acquire_owned().await.ok()?;
+        Some(Free {
+            places,
+            room: self.clone(),
+        })
     }
 
     /// Waits until tasks may be taken where no more than `turns` may wait for theirs. Answers how many.
     pub(super) async fn wait(&self, turns: impl Fn() -> Option<usize>) -> usize {
         self.0.appetite.wait(turns).await
     }
+}
 
-    fn slot(&self, in_hand: OwnedSemaphorePermit, running: OwnedSemaphorePermit) -> Slot {
-        Slot {
-            running: Some(running),
-            waiting: None,
-            was_aside: false,
-            room: self.clone(),
-            in_hand: Some(in_hand),
-            ended: None,
+/// Places for tasks that are about to be taken; those that are not used are free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Free {
+    places: OwnedSemaphorePermit,
+    room: Room,
+}
+
+impl Free {
+    /// Takes what else is free now, up to so many in all.
+    pub(super) fn grow(&mut self, most: usize) {
+        let running = &self.room.0.running;
+        let more = most.saturating_sub(self.len());
+        let more = more.min(running.available_permits());
+        // What others were faster to take is not free.
+        if let Ok(more) = u32::try_from(more)
+            && let Ok(more) = running.clone().try_acquire_many_owned(more)
+        {
+            self.places.merge(more);
         }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.num_permits()
+    }
+
+    /// The slot of a task that was taken, which waits for its turn from now on; none when all are used.
+    pub(super) fn fill(&mut self) -> Option<Slot> {
+        let place = self.places.split(1)?;
+        Some(Slot {
+            place: Some(place),
+            is_running: true,
+            waiting: Some(self.room.0.appetite.take()),
+            was_aside: false,
+            room: self.room.clone(),
+        })
     }
 }
 
 /// What one task takes of it.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// None while the task waits aside.
-    running: Option<OwnedSemaphorePermit>,
+    /// Among those that run, or that wait aside, or that have ended and wait for their commit.
+    place: Option<OwnedSemaphorePermit>,
+    is_running: bool,
     /// None unless the task waits for its turn at the upstream.
     waiting: Option<Waiting>,
     /// The task has stepped aside at some time.
     was_aside: bool,
     room: Room,
-    in_hand: Option<OwnedSemaphorePermit>,
-    /// None unless the task has ended and left its place to another one.
-    ended: Option<OwnedSemaphorePermit>,
 }
 
 impl Slot {
-    /// A task was taken for it, which waits for its turn from now on.
-    pub(super) fn fill(&mut self) {
-        self.waiting = Some(self.room.0.appetite.take());
-    }
-
     /// What the task holds as long as it waits for its turn, to be dropped when it begins.
     pub(super) fn waiting(&mut self) -> Option<Waiting> {
         self.waiting.take()
@@ -92,25 +114,27 @@ impl Slot {
 
     /// Whether so many tasks wait aside that there is no room for this one as well.
     pub(super) fn is_stuck(&self) -> bool {
-        // As many as run leave as much of what may be in hand free: what is missing stands aside.
-        let (in_hand, running) = (&self.room.0.in_hand, &self.room.0.running);
-        self.running.is_some() && in_hand.available_permits() <= running.available_permits()
+        self.is_running && self.room.0.aside.available_permits() == 0
     }
 
     /// Lets another task run, and have its turn, while this one waits. Answers whether it does so for the first time.
     pub(super) fn step_aside(&mut self) -> bool {
         self.waiting = None;
-        self.running = None;
+        if std::mem::replace(&mut self.is_running, false) {
+            // None where others took the last places since it was looked: a few more do no harm.
+            self.place = self.room.0.aside.clone().try_acquire_owned().ok();
+        }
         !std::mem::replace(&mut self.was_aside, true)
     }
 
-    /// The task has been answered: another may run while its commit is under way, unless as many as may run wait for theirs.
-    /// Not for one that failed, since what its commit says may hold others back.
-    pub(super) fn end(&mut self) {
-        if let Ok(ended) = self.room.0.ended.clone().try_acquire_owned() {
-            self.ended = Some(ended);
-            self.running = None;
-            self.in_hand = None;
+    /// The task has been answered: another may run while its commit is under way, unless as many as may wait for theirs
+    /// do. Not for one that failed, since what its commit says may hold others back.
+    pub(super) fn end(&mut self, was_paid: bool) {
+        let room = &self.room.0;
+        let ended = if was_paid { &room.paid } else { &room.ended };
+        if let Ok(place) = ended.clone().try_acquire_owned() {
+            self.place = Some(place);
+            self.is_running = false;
         }
     }
 
@@ -121,11 +145,12 @@ impl Slot {
 
     /// Waits until the task may run again, if it had stepped aside.
     pub(super) async fn step_in(&mut self) {
-        if self.running.is_none() {
+        if !self.is_running {
             // The room is never closed.
-            self.running = self.room.0.running.clone().acquire_owned().await.ok();
-            // Not before: the pool holds a slot while it waits for those that wait to begin.
-            self.fill();
+            self.place = self.room.0.running.clone().acquire_owned().await.ok();
+            self.is_running = true;
+            // Not before: the pool holds a place while it waits for those that wait to begin.
+            self.waiting = Some(self.room.0.appetite.take());
         }
     }
 }
@@ -136,63 +161,112 @@ mod tests {
 
     use super::*;
 
+    fn free(room: &Room) -> Option<Free> {
+        room.enter().now_or_never().flatten()
+    }
+
+    fn slot(room: &Room) -> Option<Slot> {
+        free(room)?.fill()
+    }
+
+    #[test]
+    fn all_that_is_free_is_taken_at_once_and_given_back_when_it_is_not_used() {
+        let room = Room::new(4);
+        let busy = slot(&room).unwrap();
+        let mut taken = free(&room).unwrap();
+        taken.grow(2);
+        assert_eq!(taken.len(), 2);
+        taken.grow(100);
+        assert_eq!(taken.len(), 3);
+        assert!(free(&room).is_none());
+        let used = [taken.fill().unwrap(), taken.fill().unwrap()];
+        drop(taken);
+        let mut rest = free(&room).unwrap();
+        rest.grow(100);
+        assert_eq!(rest.len(), 1);
+        assert!(rest.fill().is_some());
+        assert!(rest.fill().is_none(), "it is used");
+        drop((busy, used, rest));
+        let mut all = free(&room).unwrap();
+        all.grow(100);
+        assert_eq!(all.len(), 4);
+    }
+
     #[tokio::test]
     async fn a_task_aside_leaves_its_place_to_others_and_waits_to_have_it_back() {
         let room = Room::new(1);
-        let mut first = room.enter().await.unwrap();
-        assert!(room.try_enter().is_none());
+        let mut first = slot(&room).unwrap();
+        assert!(free(&room).is_none());
         first.step_aside();
-        let second = room.try_enter().unwrap();
+        let second = slot(&room).unwrap();
         assert!(first.step_in().now_or_never().is_none());
         drop(second);
         first.step_in().await;
-        assert!(room.try_enter().is_none());
+        assert!(free(&room).is_none());
         drop(first);
-        assert!(room.try_enter().is_some());
+        assert!(free(&room).is_some());
     }
 
     #[tokio::test]
     async fn a_task_aside_waits_for_no_turn_until_it_is_back() {
         let room = Room::new(1);
-        let free = || room.wait(|| Some(1)).now_or_never();
-        let mut slot = room.enter().await.unwrap();
-        assert_eq!(free(), Some(1));
-        slot.fill();
-        assert_eq!(free(), None);
-        slot.step_aside();
-        assert_eq!(free(), Some(1));
-        let other = room.try_enter().unwrap();
-        assert!(slot.step_in().now_or_never().is_none());
-        assert_eq!(free(), Some(1), "it has no place yet");
+        let turns = || room.wait(|| Some(1)).now_or_never();
+        let mut places = room.enter().await.unwrap();
+        assert_eq!(turns(), Some(1));
+        let mut first = places.fill().unwrap();
+        assert_eq!(turns(), None);
+        first.step_aside();
+        assert_eq!(turns(), Some(1));
+        let other = free(&room).unwrap();
+        assert!(first.step_in().now_or_never().is_none());
+        assert_eq!(turns(), Some(1), "it has no place yet");
         drop(other);
-        slot.step_in().await;
-        assert_eq!(free(), None);
-        drop(slot.waiting());
-        assert_eq!(free(), Some(1));
+        first.step_in().await;
+        assert_eq!(turns(), None);
+        drop(first.waiting());
+        assert_eq!(turns(), Some(1));
     }
 
-    #[tokio::test]
-    async fn as_many_as_may_run_may_wait_for_their_commit_besides() {
+    #[test]
+    fn as_many_as_may_run_may_wait_for_their_commit_besides() {
         let room = Room::new(1);
-        let mut first = room.try_enter().unwrap();
-        assert!(room.try_enter().is_none());
-        first.end();
-        let mut second = room.try_enter().unwrap();
-        second.end();
-        assert!(room.try_enter().is_none());
+        let mut first = slot(&room).unwrap();
+        assert!(free(&room).is_none());
+        first.end(false);
+        let mut second = slot(&room).unwrap();
+        second.end(false);
+        assert!(free(&room).is_none());
         drop(first);
-        assert!(room.try_enter().is_none(), "the second kept its place");
+        assert!(free(&room).is_none(), "the second kept its place");
         drop(second);
-        assert!(room.try_enter().is_some());
+        assert!(free(&room).is_some());
     }
 
-    #[tokio::test]
-    async fn no_more_tasks_stand_aside_than_there_is_room_for() {
+    #[test]
+    fn of_answers_that_were_paid_for_fewer_may_wait_for_their_commit_besides() {
+        let room = Room::new(16);
+        let mut places = free(&room).unwrap();
+        places.grow(16);
+        let mut paid: Vec<Slot> = std::iter::from_fn(|| places.fill()).collect();
+        assert_eq!(paid.len(), 16);
+        paid.iter_mut().for_each(|slot| slot.end(true));
+        let mut more = free(&room).unwrap();
+        more.grow(16);
+        assert_eq!(more.len(), 2, "an eighth");
+        drop(more);
+        paid.truncate(15);
+        let mut more = free(&room).unwrap();
+        more.grow(16);
+        assert_eq!(more.len(), 3);
+    }
+
+    #[test]
+    fn no_more_tasks_stand_aside_than_there_is_room_for() {
         let room = Room::new(2);
         let mut aside = Vec::new();
-        let _busy = room.try_enter().unwrap();
+        let _busy = slot(&room).unwrap();
         loop {
-            let mut slot = room.try_enter().unwrap();
+            let mut slot = slot(&room).unwrap();
             if slot.is_stuck() {
                 break;
             }
@@ -201,8 +275,8 @@ mod tests {
         }
         assert_eq!(aside.len(), MAX_ASIDE);
         assert!(!aside[0].is_stuck(), "it stands aside already");
-        assert!(room.try_enter().is_some(), "others may still run");
+        assert!(free(&room).is_some(), "others may still run");
         aside.pop();
-        assert!(!room.try_enter().unwrap().is_stuck());
+        assert!(!slot(&room).unwrap().is_stuck());
     }
 }

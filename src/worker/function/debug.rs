@@ -32,6 +32,10 @@ impl Function for Echo {
         "debug.echo"
     }
 
+    fn is_brief(&self) -> bool {
+        true
+    }
+
     async fn call(&self, context: Context, arguments: &str) -> Result<String, Error> {
         let task = &context.task;
         let answer = EchoAnswer {

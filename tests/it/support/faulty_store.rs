@@ -1,4 +1,4 @@
-//! A store whose feed and whose reads fail as a test says.
+//! A store whose feed and whose reads fail, and whose commits wait, as a test says.
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use tidings::{
         Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
     },
 };
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// More than any test has under way.
 const CHANGES: usize = 4_096;
@@ -31,6 +31,7 @@ pub(crate) struct FaultyStore {
     changes: broadcast::Sender<Change>,
     copies: AtomicUsize,
     fails_reads: AtomicBool,
+    holds_commits: watch::Sender<bool>,
     renewals: AtomicUsize,
 }
 
@@ -43,6 +44,7 @@ impl FaultyStore {
             changes: broadcast::channel(CHANGES).0,
             copies: AtomicUsize::new(1),
             fails_reads: AtomicBool::new(false),
+            holds_commits: watch::Sender::new(false),
             renewals: AtomicUsize::new(0),
         })
     }
@@ -65,6 +67,11 @@ impl FaultyStore {
     /// Whether tasks and batches can be read. Writes always work.
     pub(crate) fn fail_reads(&self, fails: bool) {
         self.fails_reads.store(fails, Ordering::SeqCst);
+    }
+
+    /// Whether commits wait before anything is written.
+    pub(crate) fn hold_commits(&self, holds: bool) {
+        self.holds_commits.send_replace(holds);
     }
 
     /// How often leases were renewed.
@@ -124,6 +131,9 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, commits: Vec<Commit>) -> Result<Vec<Verdict>, Error> {
+        let mut holds = self.holds_commits.subscribe();
+        // The store outlives whoever calls it.
+        let _ = holds.wait_for(|holds| !holds).await;
         self.wrote(self.inner.commit(commits).await)
     }
 

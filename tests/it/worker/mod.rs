@@ -3,7 +3,9 @@
 
 mod cancel;
 mod follow;
+mod paid;
 mod reap;
+mod together;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +13,7 @@ use tidings::{
     clock::{ManualClock, Timestamp},
     model::{BatchId, Caching, IdRange, Priority, Spec, Task, TaskId, Work, WorkerId},
     store::{Append, Lookup, Store as _, Submission},
-    upstream::{Models, Router},
+    upstream::{Endpoint, Models, Router},
     worker::{Config, Registry, Worker},
 };
 use tokio_util::sync::CancellationToken;
@@ -46,13 +48,18 @@ impl World {
     fn start(&self, functions: Registry) {
         let mut nowhere = endpoint("nowhere", "http://127.0.0.1:9/v1".into());
         nowhere.models = Models::Named([].into());
+        self.start_with(nowhere, functions, 4);
+    }
+
+    /// The same with an upstream, and so many tasks at once.
+    fn start_with(&self, upstream: Endpoint, functions: Registry, concurrency: usize) {
         let config = Config {
-            concurrency: 4,
+            concurrency,
             lease: LONG,
             grace: Duration::ZERO,
             cache_ttl: LONG,
         };
-        let upstream = Router::new(&[nowhere]).unwrap();
+        let upstream = Router::new(&[upstream]).unwrap();
         let worker = Worker::new(self.store.clone(), upstream, Arc::new(functions), config);
         tokio::spawn(worker.run(CancellationToken::new()));
     }

@@ -56,7 +56,7 @@ pub(crate) struct Evidence {
     pub(crate) strikes: Vec<Strike>,
     /// How long a silent worker keeps a task.
     pub(crate) lease: Duration,
-    /// Tasks that a replica has in hand at most.
+    /// Calls that a replica has under way at most.
     pub(crate) concurrency: usize,
 }
 
