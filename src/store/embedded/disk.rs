@@ -22,6 +22,9 @@ const LITTLE: usize = 512;
 const EPOCH: &str = "epoch";
 /// Bounds what a start has to replay.
 const JOURNAL_BYTES: u64 = 128 << 20;
+/// Threads that flush and compact. The database has one of them flush only, which takes up whatever is to be compacted
+/// and puts it back at once, again and again, until another has time for it: with two, it spins through every compaction.
+const DATABASE_THREADS: usize = 4;
 
 /// The open database. Dropping the last clone of its handles closes it, and only then releases the directory.
 pub(super) struct Disk {
@@ -58,6 +61,7 @@ impl Disk {
     pub(super) fn open(path: &Path, lock: File) -> Result<Disk, OpenFault> {
         let db = Database::builder(path)
             .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(DATABASE_THREADS)
             .open()?;
         let keyspace = |name: &str, bytes: u64| {
             db.keyspace(name, || {
