@@ -15,8 +15,9 @@ use super::{
 };
 use crate::store::Error;
 
-/// The layout this program writes.
-const SCHEMA: u32 = 1;
+/// The layout this program writes: 2 since one entry of what expires is about many tasks. It reads 1 as well, whose
+/// programs do not know such entries.
+const SCHEMA: u32 = 2;
 /// Says that the directory holds a store that was made whole, and of which layout.
 const MARKER: &str = "tidings-store";
 /// The marker while it is written.
@@ -112,7 +113,8 @@ pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Promise), Op
     };
     let lock = take_possession(path)?;
     let database = path.join(DATABASE);
-    let is_new = !check_layout(path)?;
+    let layout = check_layout(path)?;
+    let is_new = layout.is_none();
     if is_new {
         begin_again(path, &database)?;
     }
@@ -150,7 +152,8 @@ pub(super) fn open(path: &Path, accept_loss: bool) -> Result<(Disk, Promise), Op
         }
     };
     let promise = Promise::open(path, mark).map_err(refused)?;
-    if is_new {
+    // Before anything is written in it.
+    if layout != Some(SCHEMA) {
         self::mark(path).map_err(refused)?;
     }
     Ok((disk, promise))
@@ -241,8 +244,8 @@ fn refusal(path: &Path, loss: &Loss) -> OpenError {
     }
 }
 
-/// Whether there is a store; fails when there is something else.
-fn check_layout(path: &Path) -> Result<bool, OpenError> {
+/// The layout of the store, if there is one; fails when there is something else.
+fn check_layout(path: &Path) -> Result<Option<u32>, OpenError> {
     let refused = |source| OpenError::Directory {
         path: path.to_owned(),
         source,
@@ -257,7 +260,7 @@ fn check_layout(path: &Path) -> Result<bool, OpenError> {
                 let path = path.to_owned();
                 return Err(OpenError::NewerSchema { path, found });
             }
-            Ok(true)
+            Ok(Some(found))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             for entry in fs::read_dir(path).map_err(refused)? {
@@ -268,7 +271,7 @@ fn check_layout(path: &Path) -> Result<bool, OpenError> {
                     return Err(OpenError::NotAStore { path, found });
                 }
             }
-            Ok(false)
+            Ok(None)
         }
         Err(error) => Err(refused(error)),
     }

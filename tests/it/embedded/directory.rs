@@ -75,6 +75,20 @@ fn a_directory_with_other_things_in_it_is_left_alone() {
     assert!(error.to_string().contains("`thesis.tex`"), "{error}");
 }
 
+#[tokio::test]
+async fn a_store_of_the_layout_before_is_taken_over_before_anything_is_written() {
+    let mut home = Home::new();
+    let (_, ids) = home.submit(1).await;
+    home.acquire(1).await;
+    home.store.take().unwrap().close();
+    let marker = home.path().join("tidings-store");
+    fs::write(&marker, "1\n").unwrap();
+    home.reopen();
+    // Whoever knows the one before alone refuses it from now on.
+    assert_eq!(fs::read_to_string(&marker).unwrap(), "2\n");
+    assert_eq!(home.found(ids[0]).await.revision(), 3);
+}
+
 #[test]
 fn a_store_of_a_newer_layout_is_refused() {
     let home = Home::new();
