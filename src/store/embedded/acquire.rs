@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::machine::Machine;
+use super::{machine::Machine, read::View};
 use crate::{
     clock::Timestamp,
     model::{BatchId, Event, Status, Task, TaskId, WorkerId, funds::out_of_budget},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What one acquire reads from disk at most, so that the others are not kept waiting: tasks, and bytes of their inputs.
-const MOST_READ: usize = 128;
+const MOST_READ: usize = 256;
 const HEAVIEST_READ: u64 = 256 << 10;
 
 /// What was taken.
@@ -138,21 +138,34 @@ impl Machine {
         lease: Timestamp,
         read: &mut Read,
     ) -> Result<(Task, u64), Error> {
-        let stored = match self.in_memory(id) {
-            Some(task) => task,
-            None => {
-                let task = self.stored(id)?;
-                read.tasks += 1;
-                read.bytes += task.spec.weight();
-                task
-            }
+        let mut task = match self.in_memory(id) {
+            Some(task) => Task::clone(&task),
+            None => self.fetch(id, read)?,
         };
-        let mut task = Task::clone(&stored);
         task.apply(Event::Acquired { worker }, now)
             .map_err(|illegal| Error::Corrupt(illegal.to_string()))?;
         self.record(task.clone(), Some(Status::Queued))?;
         let before = self.index.hold(id, task.fence(), lease);
         Ok((task, before.map_or(0, |live| live.since)))
+    }
+
+    /// A queued task that is on disk alone, and has perhaps been read already.
+    fn fetch(&mut self, id: TaskId, read: &mut Read) -> Result<Task, Error> {
+        let revision = self.index.get(id).map_or(0, |live| live.fence.revision);
+        if let Some(task) = self.ahead.take(id, revision) {
+            return Ok(task);
+        }
+        let row = View::new(&self.disk).row(id, self.ahead.reach());
+        read.tasks += row.len();
+        read.bytes += row.iter().map(|task| task.spec.weight()).sum::<u64>();
+        let mut row = row.into_iter();
+        let task = row.next();
+        self.ahead.put(row);
+        match task {
+            Some(task) => Ok(task),
+            // It says what is wrong with it.
+            None => self.stored(id).map(Arc::unwrap_or_clone),
+        }
     }
 
     /// A task that the index knows.

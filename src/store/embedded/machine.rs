@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::{
     Map, Progress,
+    ahead::Ahead,
     begun::Begun,
     disk::{BatchRecord, Disk},
     expiry::Expiry,
@@ -37,6 +38,7 @@ pub(super) struct Machine {
     /// Those of the group that is being written.
     pub(super) flying: Option<Arc<Overlay>>,
     pub(super) begun: Begun,
+    pub(super) ahead: Ahead,
     pub(super) vigil: Vigil,
     /// Batches that are not done, and those that the present group looked at.
     pub(super) batches: Map<BatchId, BatchRecord>,
@@ -66,6 +68,7 @@ impl Machine {
             overlay: Overlay::new(&disk),
             flying: None,
             begun,
+            ahead: Ahead::default(),
             batches: Map::default(),
             commit_seq,
             landed_seq: commit_seq,

@@ -5,6 +5,7 @@
 //! only what its queue needs (`index`), of a terminal one nothing.
 
 mod acquire;
+mod ahead;
 mod begun;
 mod boot;
 mod commit;

@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// A row of tasks that were read at once ends with the one that makes it this heavy.
+const HEAVY_ROW: u64 = 64 << 10;
+
 /// The disk as of one instant.
 pub(super) struct View<'a> {
     disk: &'a Disk,
@@ -52,6 +55,43 @@ impl<'a> View<'a> {
         let mut task = decode_state(id, &state, &spec, outcome.as_deref()).map_err(corrupt)?;
         task.epoch = task.epoch.max(self.disk.epoch);
         Ok(Some(task))
+    }
+
+    /// A task that is queued, and up to `max` in all of those right behind it that are as well, as far as they are not
+    /// heavy and can be read.
+    pub(super) fn row(&self, first: TaskId, max: u32) -> Vec<Task> {
+        let ids = IdRange { first, count: max };
+        let range =
+            || first.as_bytes().to_vec()..=ids.at(max.saturating_sub(1)).as_bytes().to_vec();
+        let states = self.snapshot.range(&self.disk.state, range());
+        let specs = self.snapshot.range(&self.disk.spec, range());
+        let mut tasks = Vec::new();
+        let mut bytes = 0;
+        for (id, (state, spec)) in ids.iter().zip(states.zip(specs)) {
+            let Some(task) = self.queued(id, state, spec) else {
+                break;
+            };
+            bytes += task.spec.weight();
+            tasks.push(task);
+            if bytes > HEAVY_ROW {
+                break;
+            }
+        }
+        tasks
+    }
+
+    /// None where these are not the state and the spec of a task of this id that is queued.
+    fn queued(&self, id: TaskId, state: fjall::Guard, spec: fjall::Guard) -> Option<Task> {
+        let (state_of, state) = state.into_inner().ok()?;
+        let (spec_of, spec) = spec.into_inner().ok()?;
+        if [&*state_of, &*spec_of] != [id.as_bytes(); 2]
+            || Head::decode(&state).ok()?.status != Status::Queued
+        {
+            return None;
+        }
+        let mut task = decode_state(id, &state, &spec, None).ok()?;
+        task.epoch = task.epoch.max(self.disk.epoch);
+        Some(task)
     }
 
     /// What is known of an id at `now`, whether or not a sweep has been there yet.

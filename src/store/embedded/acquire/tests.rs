@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock::ManualClock,
     model::{IdRange, Priority, Spec, Work},
-    store::{Append, Capacity, Submission},
+    store::{Append, Capacity, Commit, Guard, Submission, Verdict},
 };
 
 const NOW: Timestamp = Timestamp(1_000);
@@ -157,4 +157,54 @@ fn one_acquire_reads_no_more_from_disk_than_the_others_can_wait_for() {
     let taken = desk.acquire(300);
     assert_eq!(taken.acquired.tasks.len(), MOST_READ);
     assert!(taken.acquired.more);
+}
+
+#[test]
+fn tasks_that_were_read_ahead_start_as_they_are_by_then() {
+    let mut desk = Desk::new();
+    let all = desk.submit(1, 4, 0);
+    desk.write(|_| ());
+    desk.machine.recent = Arc::default();
+    // Those two, and a third one ahead.
+    assert_eq!(ids(&desk.acquire(2)), all[..2]);
+    let third = desk.machine.task(all[2]).unwrap().unwrap();
+    desk.machine.recent.keep([third], NOW);
+    let third = desk.acquire(1).acquired.tasks.remove(0);
+    let mut released = third.clone();
+    released.apply(Event::Released, NOW).unwrap();
+    let commit = Commit {
+        fence: third.fence(),
+        from: Status::Processing,
+        guard: Guard::None,
+        park: None,
+        task: released,
+    };
+    let verdicts = desk.machine.commit(vec![commit]).unwrap();
+    assert_eq!(verdicts, [Verdict::Applied]);
+    desk.write(|_| ());
+    desk.machine.recent = Arc::default();
+    let taken = desk.acquire(9).acquired.tasks;
+    let revisions: Vec<_> = taken.iter().map(|it| (it.id, it.revision())).collect();
+    assert_eq!(revisions, [(all[2], 4), (all[3], 2)]);
+}
+
+#[test]
+fn a_row_that_is_read_ends_where_a_task_does_not_wait() {
+    let mut desk = Desk::new();
+    let all = desk.submit(1, 6, 0);
+    desk.write(|_| ());
+    let view = |desk: &Desk, first: TaskId, max| -> Vec<TaskId> {
+        let row = View::new(&desk.machine.disk).row(first, max);
+        row.iter().map(|task| task.id).collect()
+    };
+    assert_eq!(view(&desk, all[1], 4), all[1..5]);
+    assert_eq!(view(&desk, all[4], 4), all[4..]);
+    assert_eq!(ids(&desk.acquire(3)), all[..3]);
+    desk.write(|_| ());
+    assert_eq!(view(&desk, all[3], 9), all[3..]);
+    assert!(view(&desk, all[2], 9).is_empty());
+    let spec = &desk.machine.disk.spec;
+    spec.remove(all[4].as_bytes()).unwrap();
+    assert_eq!(view(&desk, all[3], 9), [all[3]]);
+    assert!(view(&desk, all[4], 9).is_empty());
 }
