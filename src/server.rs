@@ -14,7 +14,7 @@ use crate::{
     config::{Config, StoreConfig},
     service::{self, Service},
     store::{
-        Capacity, Recalling, Store,
+        Capacity, Store,
         embedded::{Config as EmbeddedConfig, EmbeddedStore, OpenError},
         redis::{Config as RedisConfig, ConnectError, RedisStore},
     },
@@ -292,7 +292,7 @@ async fn open(
             };
             let store = EmbeddedStore::open(config, Arc::new(SystemClock))?;
             let failed = store.failed();
-            (Arc::new(Recalling::new(Arc::new(store))), failed)
+            (Arc::new(store), failed)
         }
         StoreConfig::Redis(config) => {
             let config = RedisConfig {

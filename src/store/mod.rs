@@ -8,7 +8,6 @@ pub mod embedded;
 mod info;
 pub mod lead;
 pub mod output;
-pub mod recalling;
 pub mod recent;
 pub mod record;
 pub mod redis;
@@ -31,7 +30,6 @@ pub use change::{Change, Moved, Note};
 pub use info::{Durability, Info};
 pub use lead::{Bid, Lead, Over};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
-pub use recalling::Recalling;
 pub use recent::{Moment, Part, Recent};
 pub use slot::{Slot, Swap};
 

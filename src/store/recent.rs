@@ -157,14 +157,14 @@ impl Recent {
     }
 
     /// Those of these tasks that are worth keeping.
-    pub(super) fn chosen<'a>(&self, tasks: impl Iterator<Item = &'a Task>) -> Vec<Option<Task>> {
+    pub fn chosen<'a>(&self, tasks: impl Iterator<Item = &'a Task>) -> Vec<Option<Task>> {
         let mut chooses = self.chooses();
         let chosen = tasks.map(|task| chooses(task).then(|| task.clone()));
         chosen.collect()
     }
 
     /// These tasks were written, or were as they are when this process was given them.
-    pub(super) fn wrote(&self, tasks: impl Iterator<Item = Task>) {
+    pub fn wrote(&self, tasks: impl Iterator<Item = Task>) {
         self.keep(|kept| {
             let forgotten = tasks.filter_map(|mut task| {
                 let before = kept.get(&task.id).map(|known| known.spec.clone());
@@ -175,8 +175,21 @@ impl Recent {
         });
     }
 
+    /// These tasks were written. They are held by others as well, and copied only where they are large.
+    pub(super) fn shares(&self, tasks: impl Iterator<Item = Arc<Task>>) {
+        let mut chooses = self.chooses();
+        self.keep(|kept| {
+            let chosen = tasks.filter(|task| chooses(task));
+            let forgotten = chosen.filter_map(|task| {
+                let task = kept.lighten(task);
+                kept.put(task)
+            });
+            forgotten.collect()
+        });
+    }
+
     /// Tasks were accepted in this epoch, or a later one.
-    pub(super) fn accepted(&self, batch: BatchId, ids: IdRange, specs: &[Arc<Spec>], epoch: u32) {
+    pub fn accepted(&self, batch: BatchId, ids: IdRange, specs: &[Arc<Spec>], epoch: u32) {
         self.keep(|kept| {
             let forgotten = ids.iter().zip(specs).filter_map(|(id, spec)| {
                 // A worker may have been given it before whoever submitted it was answered.
@@ -196,12 +209,12 @@ impl Recent {
     }
 
     /// The epoch in which the log of a followed batch was last read; none of others.
-    pub(super) fn epoch(&self, batch: BatchId) -> Option<u32> {
+    pub fn epoch(&self, batch: BatchId) -> Option<u32> {
         self.logs.lock().epoch(batch)
     }
 
     /// These tasks may have made progress, without a transition.
-    pub(super) fn progressed(&self, renewals: &[Renewal]) {
+    pub fn progressed(&self, renewals: &[Renewal]) {
         let mut progressed = renewals.iter().filter(|it| it.progress > 0).peekable();
         if progressed.peek().is_some() {
             let mut kept = self.kept.lock();
@@ -213,6 +226,16 @@ impl Recent {
 impl Kept {
     fn get(&self, id: &TaskId) -> Option<&Arc<Task>> {
         self.young.tasks.get(id).or_else(|| self.old.tasks.get(id))
+    }
+
+    /// The same task, without a large input.
+    fn lighten(&self, mut task: Arc<Task>) -> Arc<Task> {
+        if task.spec.weight() > LIGHT as u64 {
+            let known = self.get(&task.id).map(|known| known.spec.clone());
+            let own = Arc::make_mut(&mut task);
+            own.spec = known.unwrap_or_else(|| light(own.spec.clone()));
+        }
+        task
     }
 
     fn forget(&mut self, id: &TaskId) {

@@ -16,8 +16,8 @@ mod write;
 pub use head::{Apart, FENCE_LEN, HEAD_LEN, Head};
 pub use read::{decode, decode_state, decode_with, from_cbor, has_outcome, kept_apart};
 pub use write::{
-    cbor, encode, encode_ended, encode_outcome, encode_spec, encode_state, encode_transition,
-    encode_without,
+    cbor, encode, encode_ended, encode_outcome, encode_spec, encode_spec_in, encode_state,
+    encode_transition, encode_without,
 };
 
 /// Bytes of one transition in the history.

@@ -8,6 +8,7 @@ mod early;
 mod epoch;
 mod failing_device;
 mod kills;
+mod recent;
 mod restart;
 mod retention;
 

@@ -7,6 +7,7 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use super::{
     disk::{Disk, has_little},
     machine::Machine,
+    news::News,
     overlay::{Overlay, batch},
     promise::Promise,
     recent::Recent,
@@ -15,7 +16,7 @@ use crate::{
     clock::Timestamp,
     model::Task,
     store::{
-        Change,
+        Change, Recent as Told,
         record::{encode_ended, encode_state},
     },
 };
@@ -28,6 +29,7 @@ pub(super) struct Flight {
     /// What the machine reads through until the group has landed.
     overlay: Arc<Overlay>,
     changes: Vec<Change>,
+    news: News,
     at: Timestamp,
 }
 
@@ -36,6 +38,7 @@ impl Machine {
     pub(super) fn take_off(&mut self) -> Flight {
         let next = Overlay::after(&self.disk, &self.overlay);
         let mut overlay = std::mem::replace(&mut self.overlay, next);
+        let news = overlay.news(&self.batches, self.disk.epoch);
         let changes = overlay.changes();
         let is_dirty = overlay.is_dirty();
         let mut writes = std::mem::replace(&mut overlay.writes, batch(&self.disk, 0));
@@ -52,6 +55,7 @@ impl Machine {
             writes,
             overlay,
             changes,
+            news,
             at: self.now(),
         }
     }
@@ -86,10 +90,11 @@ impl Flight {
         let mut tasks: Vec<&Arc<Task>> = self.overlay.tasks.values().collect();
         // Side by side they find their places faster.
         tasks.sort_unstable_by_key(|task| task.id);
+        let mut memory = Vec::new();
         for task in tasks {
             let bytes = match has_little(task) {
-                true => encode_ended(task),
-                false => encode_state(task),
+                true => encode_ended(task, &mut memory),
+                false => encode_state(task, &mut memory),
             };
             self.writes.insert(&disk.state, task.id.as_bytes(), bytes);
         }
@@ -105,6 +110,7 @@ impl Flight {
             wrote: self.seq.is_some(),
             overlay: self.overlay,
             changes: self.changes,
+            news: self.news,
             at: self.at,
         }
     }
@@ -116,6 +122,7 @@ pub(super) struct Landing {
     pub(super) wrote: bool,
     overlay: Arc<Overlay>,
     changes: Vec<Change>,
+    news: News,
     at: Timestamp,
 }
 
@@ -123,6 +130,12 @@ impl Landing {
     /// Keeps its tasks in mind, as long as the machine still reads through it.
     pub(super) fn keep(&self, recent: &Recent) {
         recent.keep(self.overlay.tasks.values().cloned(), self.at);
+    }
+
+    /// Tells those who watch from this process.
+    pub(super) fn tell(&mut self, told: &Told) {
+        let tasks = self.overlay.tasks.values().cloned();
+        std::mem::take(&mut self.news).tell(told, tasks);
     }
 
     /// Answers what to announce, now that the machine reads the group from where everybody does.

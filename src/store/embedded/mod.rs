@@ -9,6 +9,7 @@ mod ahead;
 mod begun;
 mod boot;
 mod commit;
+mod config;
 mod disk;
 mod expiry;
 mod flight;
@@ -20,6 +21,7 @@ mod lead;
 mod machine;
 mod manifest;
 mod map;
+mod news;
 mod open;
 mod output;
 mod overlay;
@@ -33,7 +35,6 @@ mod writer;
 
 use std::{
     fmt,
-    path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -48,8 +49,8 @@ use crate::{
     clock::{Clock, Timestamp},
     model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId},
     store::{
-        Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
-        Extension, Info, Lead, Listing, Log, Lookup, Output, Renewal, Slot, Stats, Store,
+        Accepted, Acquired, Amendment, Bid, Change, Commit, Cursor, Durability, Error, Extension,
+        Info, Lead, Listing, Log, Lookup, Output, Recent as Told, Renewal, Slot, Stats, Store,
         Submission, Swap, Verdict, slot::Slots,
     },
 };
@@ -65,6 +66,7 @@ use submit::Prepared;
 use vigil::Vigil;
 use writer::{Fuse, Health, Request, Writer};
 
+pub use config::Config;
 pub use open::OpenError;
 
 /// Changes that a slow listener may be behind before it is told of a gap.
@@ -73,28 +75,6 @@ const CHANGES_LEN: usize = 4_096;
 const INLINE_READS: usize = 32;
 /// So many entries of a log, which lie side by side, take about as long as one record.
 const ENTRIES_A_READ: usize = 8;
-
-/// Where the store lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The directory; made when it is not there. One process serves a directory.
-    pub path: PathBuf,
-    /// Open it although acknowledged commits are missing. The next epoch begins when they are.
-    pub accept_data_loss: bool,
-    /// The most that may be unfinished.
-    pub capacity: Capacity,
-}
-
-impl Config {
-    /// The usual capacity.
-    pub fn new(path: PathBuf) -> Config {
-        Config {
-            path,
-            accept_data_loss: false,
-            capacity: Capacity::default(),
-        }
-    }
-}
 
 /// A store in a directory.
 pub struct EmbeddedStore {
@@ -105,6 +85,7 @@ pub struct EmbeddedStore {
     progress: Progress,
     outputs: Outputs,
     recent: Arc<Recent>,
+    told: Arc<Told>,
     /// In memory: one process serves a directory, so it has nobody to agree with.
     slots: Slots,
     /// None once closed.
@@ -147,7 +128,14 @@ impl EmbeddedStore {
         let (changes, _) = broadcast::channel(CHANGES_LEN);
         let health = Arc::new(Health::default());
         let machine = Arc::new(Mutex::new(machine));
-        let writer = Writer::new(machine.clone(), promise, changes.clone(), health.clone());
+        let told = Arc::new(Told::hearing());
+        let writer = Writer::new(
+            machine.clone(),
+            promise,
+            told.clone(),
+            changes.clone(),
+            health.clone(),
+        );
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(receiver))
@@ -163,6 +151,7 @@ impl EmbeddedStore {
             progress,
             outputs,
             recent,
+            told,
             slots: Slots::default(),
             open: RwLock::new(Some(Open {
                 disk,
@@ -268,6 +257,10 @@ impl Store for EmbeddedStore {
         self.changes.subscribe()
     }
 
+    fn recent(&self) -> Option<&Told> {
+        Some(&self.told)
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {
         let prepared = Prepared::new(submission);
         self.ask(|machine| machine.submit(prepared)).await
@@ -300,9 +293,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn renew(&self, renewals: &[Renewal], lease: Duration) -> Result<Vec<bool>, Error> {
-        let renewals = renewals.to_vec();
-        self.ask(move |machine| machine.renew(&renewals, lease))
-            .await
+        let asked = renewals.to_vec();
+        let renewed = self.ask(move |machine| machine.renew(&asked, lease)).await;
+        // Whatever came of it: it may have been carried out.
+        self.told.progressed(renewals);
+        renewed
     }
 
     async fn extend(&self, extensions: &[Extension]) -> Result<Vec<bool>, Error> {

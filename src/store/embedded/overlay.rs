@@ -14,11 +14,12 @@ use super::{
     expiry::Expiry,
     journal::COMMIT_SEQ,
     lead::LeadRecord,
+    news::News,
 };
 use crate::{
     clock::Timestamp,
     model::{BatchId, CacheKey, Task, TaskId},
-    store::{Change, Moved, Note, record::cbor},
+    store::{Change, Log, Moved, Note, record::cbor},
 };
 
 /// Tasks that one entry of the expiries is about at most: a sweep takes them together.
@@ -26,6 +27,9 @@ const REMOVED_TOGETHER: usize = 256;
 
 /// Tasks that room is made for beforehand at most.
 const ROOM: usize = 4_096;
+
+/// Of so many logs at most it is told what a group adds to them; of more, that they go on.
+const TOLD: usize = 16;
 
 /// The changes of one group.
 pub(super) struct Overlay {
@@ -41,6 +45,8 @@ pub(super) struct Overlay {
     pub(super) leads: HashMap<CacheKey, Option<LeadRecord>>,
     /// Batches parked, resumed or closed.
     pub(super) amended: Vec<BatchId>,
+    /// Batches of which something was swept.
+    pub(super) swept_of: Vec<BatchId>,
     /// Progress that became known.
     pub(super) notes: Vec<Note>,
     /// A sweep reads only what is on disk, so one is enough for a group.
@@ -78,6 +84,7 @@ impl Overlay {
             keys: HashMap::new(),
             leads: HashMap::new(),
             amended: Vec::new(),
+            swept_of: Vec::new(),
             notes: Vec::new(),
             swept: false,
             is_known: false,
@@ -146,6 +153,33 @@ impl Overlay {
             }
         }
         writes.insert(&disk.meta, COMMIT_SEQ, seq.to_be_bytes());
+    }
+
+    /// What those who watch from this process need not read; `batches` are as they are after the group.
+    pub(super) fn news(&self, batches: &Map<BatchId, BatchRecord>, epoch: u32) -> News {
+        let others = self.batches.iter();
+        let others = others.filter(|id| !self.logs.contains_key(*id));
+        let changed = others.chain(&self.amended).chain(&self.swept_of);
+        let grown = self.logs.keys().filter_map(|id| batches.get(id));
+        let ends = grown.clone().map(|it| (it.batch.id, it.log_end));
+        let told = grown.filter(|_| self.logs.len() <= TOLD);
+        let ended = |record: &BatchRecord| Log {
+            entries: Vec::new(),
+            end: record.log_end,
+            batch: record.batch.clone(),
+            epoch,
+        };
+        let mut pieces: Map<BatchId, Log> = told.map(|it| (it.batch.id, ended(it))).collect();
+        for moved in &self.moved {
+            if let Some(piece) = pieces.get_mut(&moved.batch) {
+                piece.entries.push(*moved);
+            }
+        }
+        News {
+            changed: changed.copied().collect(),
+            ends: ends.collect(),
+            pieces: pieces.into_values().collect(),
+        }
     }
 
     /// What to announce once it is written.

@@ -11,20 +11,22 @@ use crate::{
     model::{Batch, BatchId, Funds, IdRange, Task},
     store::{
         Accepted, Append, Durability, Error, IDEMPOTENCY_WINDOW, Idempotency, Load, Submission,
-        record::{cbor, encode_spec},
+        record::{cbor, encode_spec_in},
     },
 };
 
 /// A submission with its specs already in bytes: the callers share that work, the writer is alone.
 pub(super) struct Prepared {
     submission: Submission,
-    specs: Vec<Vec<u8>>,
+    specs: Vec<fjall::Slice>,
 }
 
 impl Prepared {
     /// Encodes the specs.
     pub(super) fn new(submission: Submission) -> Prepared {
-        let specs = submission.specs.iter().map(|spec| encode_spec(spec));
+        let mut memory = Vec::new();
+        let specs = submission.specs.iter();
+        let specs = specs.map(|spec| encode_spec_in(spec, &mut memory).into());
         Prepared {
             specs: specs.collect(),
             submission,

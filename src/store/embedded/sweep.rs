@@ -114,6 +114,7 @@ impl Machine {
         if !expired {
             return Ok(0);
         }
+        self.overlay.swept_of.push(id);
         let mut pieces = 0;
         for keyspace in [&disk.log, &disk.range] {
             let all = placed_key(id, 0)..=placed_key(id, u64::MAX);

@@ -24,7 +24,7 @@ use super::{
     promise::Promise,
     recent::Recent,
 };
-use crate::store::{Change, Error};
+use crate::store::{Change, Error, Recent as Told};
 
 /// One request: applies itself, and leaves behind how to answer, if anybody waits for that.
 pub(super) type Request = Box<dyn FnOnce(&mut Machine) -> Option<Answer> + Send>;
@@ -116,6 +116,7 @@ pub(super) struct Writer {
     machine: Arc<Mutex<Machine>>,
     disk: Arc<Disk>,
     recent: Arc<Recent>,
+    told: Arc<Told>,
     promise: Promise,
     /// What the last group changed, to be announced.
     changed: Vec<Change>,
@@ -129,6 +130,7 @@ impl Writer {
     pub(super) fn new(
         machine: Arc<Mutex<Machine>>,
         promise: Promise,
+        told: Arc<Told>,
         changes: broadcast::Sender<Change>,
         health: Arc<Health>,
     ) -> Writer {
@@ -140,6 +142,7 @@ impl Writer {
             machine,
             disk,
             recent,
+            told,
             promise,
             changed: Vec::new(),
             changes,
@@ -168,10 +171,11 @@ impl Writer {
 
     fn write_group(&mut self) -> Result<(), fjall::Error> {
         let flight = self.machine.lock().take_off();
-        let landing = flight.write(&self.disk, &mut self.promise)?;
+        let mut landing = flight.write(&self.disk, &mut self.promise)?;
         let commits = u64::from(landing.wrote);
         self.health.commits.fetch_add(commits, Ordering::Relaxed);
         landing.keep(&self.recent);
+        landing.tell(&self.told);
         self.changed = landing.end(&mut self.machine.lock());
         Ok(())
     }

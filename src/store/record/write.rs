@@ -22,6 +22,13 @@ pub fn encode_spec(spec: &Spec) -> Vec<u8> {
     cbor(spec)
 }
 
+/// As [`encode_spec`], in memory that has served before.
+pub fn encode_spec_in<'a>(spec: &Spec, bytes: &'a mut Vec<u8>) -> &'a [u8] {
+    bytes.clear();
+    cbor_into(spec, bytes);
+    bytes
+}
+
 /// The bytes of an outcome.
 pub fn encode_outcome(outcome: &Outcome) -> Vec<u8> {
     cbor(outcome)
@@ -37,7 +44,14 @@ pub fn encode_without(task: &Task, apart: Apart) -> Vec<u8> {
     let outcome = task.outcome.as_deref();
     let (spec_weight, outcome_weight) = (task.spec.weight(), outcome.map_or(0, Outcome::weight));
     let spec = (!apart.spec).then_some(&*task.spec);
-    let mut bytes = pack(task, apart, spec, outcome.filter(|_| !apart.outcome));
+    let mut bytes = Vec::new();
+    pack(
+        task,
+        apart,
+        spec,
+        outcome.filter(|_| !apart.outcome),
+        &mut bytes,
+    );
     if apart.spec {
         note_length(&mut bytes, 0, spec_weight as usize);
     }
@@ -47,18 +61,27 @@ pub fn encode_without(task: &Task, apart: Apart) -> Vec<u8> {
     bytes
 }
 
-/// A task without its spec and outcome, for a store that always keeps those apart.
-pub fn encode_state(task: &Task) -> Vec<u8> {
-    pack(task, Apart::default(), None, None)
+/// A task without its spec and outcome, for a store that always keeps those apart, in memory that has served before.
+pub fn encode_state<'a>(task: &Task, bytes: &'a mut Vec<u8>) -> &'a [u8] {
+    pack(task, Apart::default(), None, None, bytes);
+    bytes
 }
 
 /// As [`encode_state`], with the outcome.
-pub fn encode_ended(task: &Task) -> Vec<u8> {
-    pack(task, Apart::default(), None, task.outcome.as_deref())
+pub fn encode_ended<'a>(task: &Task, bytes: &'a mut Vec<u8>) -> &'a [u8] {
+    let outcome = task.outcome.as_deref();
+    pack(task, Apart::default(), None, outcome, bytes);
+    bytes
 }
 
 /// Written into one piece of memory, where the lengths find their place once they are known.
-fn pack(task: &Task, apart: Apart, spec: Option<&Spec>, outcome: Option<&Outcome>) -> Vec<u8> {
+fn pack(
+    task: &Task,
+    apart: Apart,
+    spec: Option<&Spec>,
+    outcome: Option<&Outcome>,
+    bytes: &mut Vec<u8>,
+) {
     let state = StateOf {
         charges: task.charges,
         failures: &task.failures,
@@ -72,16 +95,16 @@ fn pack(task: &Task, apart: Apart, spec: Option<&Spec>, outcome: Option<&Outcome
         apart,
         ..Head::of(task)
     };
-    let mut bytes = Vec::with_capacity(HEAD_LEN + LENGTHS + texts + USUAL_REST + history);
+    bytes.clear();
+    bytes.reserve(HEAD_LEN + LENGTHS + texts + USUAL_REST + history);
     bytes.extend_from_slice(&head.encode());
     bytes.extend_from_slice(&[0; LENGTHS]);
-    append(&mut bytes, 0, spec);
-    append(&mut bytes, 1, outcome);
-    append(&mut bytes, 2, Some(&state));
+    append(bytes, 0, spec);
+    append(bytes, 1, outcome);
+    append(bytes, 2, Some(&state));
     for transition in &task.history {
         bytes.extend_from_slice(&encode_transition(transition));
     }
-    bytes
 }
 
 /// Appends a part, if there is one, and notes its length as that of this number.

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tidings::{
     model::Prices,
     service::{self, Limits, Service},
-    store::{Capacity, Recalling, Store},
+    store::{Capacity, Store},
     upstream,
     watch::Hub,
     worker::{self, Registry, Worker},
@@ -21,6 +21,7 @@ use super::{
     plan::LEASE,
     work::Work,
 };
+use crate::support::recalling::Recalling;
 
 /// How long a shutdown waits for running tasks.
 const GRACE: Duration = Duration::from_secs(2);

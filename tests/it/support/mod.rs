@@ -13,6 +13,7 @@ pub(crate) mod model_store;
 pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod recalling;
 pub(crate) mod redis;
 pub(crate) mod report;
 pub(crate) mod scale;

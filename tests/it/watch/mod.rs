@@ -22,7 +22,7 @@ use tidings::{
         BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Unlimited, Work,
         WorkerId,
     },
-    store::{Append, Commit, Guard, Lookup, Recalling, Store, Submission, Verdict},
+    store::{Append, Commit, Guard, Lookup, Store, Submission, Verdict},
     watch::{Config, Error, Hub, Resume, batch, task},
 };
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use failover::Failover;
 
-use crate::support::{faulty_store::FaultyStore, model_store::ModelStore};
+use crate::support::{faulty_store::FaultyStore, model_store::ModelStore, recalling::Recalling};
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
 /// Longer than anything here lasts.

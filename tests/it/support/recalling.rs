@@ -1,29 +1,30 @@
-//! A store that keeps in mind what it has just written for whoever follows a batch, see [`Recent`].
+//! Around a store that reads everything back: keeps in mind what its process has just written for whoever follows a batch,
+//! but not how logs end. Of the stores that are served, each does more than that by itself.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::broadcast;
-
-use super::{
-    Accepted, Acquired, Amendment, Bid, Change, Commit, Cursor, Error, Extension, Info, Lead,
-    Listing, Log, Lookup, Output, Recent, Renewal, Slot, Stats, Store, Submission, Swap, Verdict,
-};
-use crate::{
+use tidings::{
     clock::Timestamp,
     model::{Batch, BatchId, CacheKey, Task, TaskId, WorkerId},
+    store::{
+        Accepted, Acquired, Amendment, Bid, Change, Commit, Cursor, Error, Extension, Info, Lead,
+        Listing, Log, Lookup, Output, Recent, Renewal, Slot, Stats, Store, Submission, Swap,
+        Verdict,
+    },
 };
+use tokio::sync::broadcast;
 
 /// The store that it is made of, and what went through it.
 #[derive(Debug)]
-pub struct Recalling {
+pub(crate) struct Recalling {
     store: Arc<dyn Store>,
     recent: Recent,
 }
 
 impl Recalling {
     /// That store, nothing known yet.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Recalling {
             store,
             recent: Recent::default(),
