@@ -199,7 +199,9 @@ fn load_of(body: &str, bytes: &[u8], sent: &[Sent]) -> Option<(usize, String)> {
             [name, _, text] if bytes[name.clone()].eq_ignore_ascii_case(b"script") => {
                 let text = std::str::from_utf8(&bytes[text.clone()]).ok()?;
                 let hash = || Script::new(text).get_hash().to_owned();
-                text.ends_with(body).then(|| (at, hash()))
+                // As it was filled in: what it says of itself stays.
+                let first = body.lines().next()?;
+                text.contains(first).then(|| (at, hash()))
             }
             _ => None,
         })

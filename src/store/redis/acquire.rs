@@ -134,6 +134,7 @@ impl RedisStore {
                 decimal(max.min(CALL_TASKS)),
                 decimal(lease.as_millis()),
                 request.to_be_bytes().to_vec(),
+                decimal(u8::from(unanswered.is_some())),
                 cbor(&out_of_budget(self.router.common.clock.now())),
             ],
         };

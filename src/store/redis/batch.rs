@@ -5,16 +5,15 @@ use std::sync::atomic::Ordering;
 use redis::Value;
 
 use super::{
-    RedisStore,
+    RedisStore, fields,
     lease::decimal,
     link::{Call, Order},
     message, reply,
     script::Script,
 };
 use crate::{
-    clock::Timestamp,
-    model::{Batch, BatchId, Counts, Funds, Parked, Usage},
-    store::{Amendment, Error, Log, Moment, Stats, record},
+    model::{Batch, BatchId},
+    store::{Amendment, Error, Log, Moment, Stats},
 };
 
 /// Batches that one sweep looks at in each partition.
@@ -45,7 +44,7 @@ impl RedisStore {
         let [fields, length, entries, epoch] = reply::array(&answer).ok_or_else(odd)? else {
             return Err(odd());
         };
-        let Some(batch) = decode(id, fields)? else {
+        let Some(batch) = fields::decode(id, fields)? else {
             return Ok(None);
         };
         let entries = message::decode_log(id, reply::bytes(entries).ok_or_else(odd)?);
@@ -84,7 +83,7 @@ impl RedisStore {
         let budget = budget.map(decimal).unwrap_or_default();
         let args = vec![id.as_bytes().to_vec(), what.into(), budget];
         let answer = self.router.run_one(Script::Amend, partition, args).await?;
-        decode(id, &answer)
+        fields::decode(id, &answer)
     }
 
     /// Removes tasks past their retention, and what is left of batches that Redis has let expire.
@@ -167,81 +166,7 @@ fn decode_piece(piece: &Value, epoch: u32) -> Option<Log> {
     Some(Log {
         entries: message::decode_log(id, reply::bytes(entries)?)?,
         end: reply::count(end)?,
-        batch: decode(id, fields).ok()??,
+        batch: fields::decode(id, fields).ok()??,
         epoch,
     })
-}
-
-/// Reads a batch's fields in the order of the scripts; none when there is no such batch.
-fn decode(id: BatchId, fields: &Value) -> Result<Option<Batch>, Error> {
-    let odd = || reply::odd("a batch");
-    let fields = reply::array(fields).ok_or_else(odd)?;
-    let (fields, money) = fields.split_last_chunk().ok_or_else(odd)?;
-    let [open, create, numbers @ .., end, parked] = fields else {
-        return Err(odd());
-    };
-    if matches!(open, Value::Nil) {
-        return Ok(None);
-    }
-    let (counts, usage) = decode_sums(numbers).ok_or_else(odd)?;
-    Ok(Some(Batch {
-        id,
-        counts,
-        usage,
-        open: reply::int(open) == Some(1),
-        create_time: Timestamp(reply::int(create).ok_or_else(odd)?),
-        // 0 is what a sum without an end leaves behind.
-        last_end_time: reply::int(end).filter(|end| *end != 0).map(Timestamp),
-        parked: reply::bytes(parked).map(decode_parked).transpose()?,
-        funds: decode_funds(money).ok_or_else(odd)?,
-    }))
-}
-
-/// What a batch may spend, has spent, holds ready, and is short of.
-fn decode_funds(fields: &[Value; 4]) -> Option<Option<Funds>> {
-    let number = |value: &Value| match value {
-        Value::Nil => Some(None),
-        value => reply::count(value).map(Some),
-    };
-    let [budget, spent, reserved, short] = fields;
-    let Some(budget) = number(budget)? else {
-        return Some(None);
-    };
-    Some(Some(Funds {
-        budget,
-        spent: number(spent)?.unwrap_or_default(),
-        reserved: number(reserved)?.unwrap_or_default(),
-        short: number(short)?,
-    }))
-}
-
-fn decode_parked(bytes: &[u8]) -> Result<Parked, Error> {
-    record::from_cbor(bytes, "parking of a batch")
-        .map_err(|fault| Error::Corrupt(fault.to_string()))
-}
-
-/// Counts by status, then usage.
-fn decode_sums(numbers: &[Value]) -> Option<(Counts, Usage)> {
-    let numbers: Vec<u64> = numbers.iter().map(reply::count).collect::<Option<_>>()?;
-    let [queued, processing, completed, error, cancelled, usage @ ..] = &numbers[..] else {
-        return None;
-    };
-    let [input, output, cached, reasoning, cost] = *usage else {
-        return None;
-    };
-    let counts = Counts {
-        queued: *queued,
-        processing: *processing,
-        completed: *completed,
-        error: *error,
-        cancelled: *cancelled,
-    };
-    let usage = Usage {
-        input_tokens: input,
-        output_tokens: output,
-        cached_input_tokens: cached,
-        reasoning_tokens: reasoning,
-        cost_nanos: cost,
-    };
-    Some((counts, usage))
 }

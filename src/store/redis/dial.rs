@@ -14,7 +14,7 @@ use super::{
     keys::Keys,
     ledger::{self, Ledger, Standing},
     link,
-    script::{Script, Scripts},
+    script::{Home, Script, Scripts},
     sentinel::Sentinels,
     server::{self, ConnectError, SCHEMA},
 };
@@ -105,7 +105,11 @@ impl Dialer {
         )
         .await?;
         self.still_leads_to(&addr).await?;
-        let scripts = Arc::new(Scripts::new(server.modern, self.common.cluster));
+        let scripts = Arc::new(Scripts::new(Home {
+            modern: server.modern,
+            cluster: self.common.cluster,
+            whole: self.common.partitions == 1,
+        }));
         let waiting = match self.common.wait {
             Some(wait) if wait.fsync && !server.waits_for_disks => {
                 return Err(ConnectError::NoDiskWait);

@@ -59,6 +59,8 @@ const LEAD: &str = "l:";
 const IDEMPOTENCY: &str = "i:";
 const SLOT: &str = "v:";
 const CHANNEL: &str = "ev";
+/// Never there.
+const ABSENT: &str = "-";
 
 /// The keys of one partition.
 #[derive(Clone, Copy, Debug)]
@@ -140,13 +142,19 @@ pub(super) fn partition_of_channel(channel: &str) -> Option<u16> {
     rest.strip_suffix(&format!("}}:{CHANNEL}"))?.parse().ok()
 }
 
-/// The names as Lua expressions; the scripts' `KEYS[1]` is [`Keys::meta`].
-pub(super) fn lua_names() -> Vec<(&'static str, String)> {
-    let prefix = format!("string.sub(META, 1, -{})", META.len() + 1);
-    let below = |name: &str| format!("PREFIX .. '{name}'");
+/// The names as Lua expressions. `whole`: there is only one partition, so that they are known beforehand; else a script's
+/// `PREFIX` is that of its partition.
+pub(super) fn lua_names(whole: bool) -> Vec<(&'static str, String)> {
+    let below = |name: &str| {
+        if whole {
+            format!("'{}'", String::from_utf8_lossy(&Keys::of(0).key(name, &[])))
+        } else {
+            format!("PREFIX .. '{name}'")
+        }
+    };
+    let meta = if whole { below(META) } else { "KEYS[1]".into() };
     vec![
-        ("META", "KEYS[1]".into()),
-        ("PREFIX", prefix),
+        ("META", meta),
         ("TASK", below(TASK)),
         ("SPEC", below(SPEC)),
         ("OUTCOME", below(OUTCOME)),
@@ -169,7 +177,14 @@ pub(super) fn lua_names() -> Vec<(&'static str, String)> {
         ("IDEMPOTENCY", below(IDEMPOTENCY)),
         ("SLOT", below(SLOT)),
         ("CHANNEL", below(CHANNEL)),
+        ("ABSENT", below(ABSENT)),
     ]
+}
+
+/// What a script begins with that knows its partition from `KEYS[1]` alone, which is [`Keys::meta`].
+pub(super) fn lua_prefix() -> String {
+    let end = META.len() + 1;
+    format!("local PREFIX = string.sub(KEYS[1], 1, -{end})\n")
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod durable;
 mod echo;
 mod error;
 mod feed;
+mod fields;
 mod follow;
 mod held;
 mod keys;
@@ -42,6 +43,7 @@ mod sentinel;
 mod server;
 mod slot;
 mod submit;
+mod text;
 mod view;
 
 use std::{

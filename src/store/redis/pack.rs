@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    apart,
+    apart, fields,
     lease::{decimal, fence_bytes},
     link::Call,
     message,
@@ -244,7 +244,7 @@ impl Sums {
         args.extend([sums.ended, sums.keep].map(decimal));
         args.push(decimal(changed.len()));
         for (name, sum) in changed {
-            args.extend([name.as_bytes().to_vec(), decimal(sum)]);
+            args.extend([decimal(fields::place(name)), decimal(sum)]);
         }
         args
     }

@@ -2,11 +2,11 @@
 //!
 //! A script's numbers are those of the Rust enums and of the record's layout; they are put in when it is loaded.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use redis::Script as Source;
 
-use super::{echo, held, keys, message, pack, reply};
+use super::{echo, fields, held, keys, message, pack, reply, text};
 use crate::{
     model::{Priority, Status, funds},
     store::{
@@ -39,10 +39,6 @@ const OLD_GROUPS: usize = 512;
 const PIECES_MAX: usize = 16;
 /// Output outlives the longest attempt by this much at most, where nobody removed it.
 const OUTPUT_TTL: Duration = Duration::from_secs(25 * 3600);
-/// Fields of a batch in the order in which scripts return them.
-const BATCH_FIELDS: &str = "{ 'open', 'create', 'q', 'p', 'c', 'e', 'x', 'ui', 'uo', 'uc', 'ur', 'um', 'end', 'parked', \
-     'budget', 'spent', 'reserved', 'short' }";
-
 /// The scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Script {
@@ -111,15 +107,27 @@ impl Script {
     }
 }
 
+/// Where scripts run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home {
+    /// The server knows script flags and sharded channels (Redis 7.0 and newer).
+    pub(super) modern: bool,
+    /// It is a node of a cluster.
+    pub(super) cluster: bool,
+    /// There is only one partition.
+    pub(super) whole: bool,
+}
+
 /// All scripts, ready to load.
 #[derive(Debug)]
 pub(super) struct Scripts(Vec<(String, Source)>);
 
 impl Scripts {
-    /// `modern`: the server knows script flags and sharded channels (Redis 7.0 and newer).
-    pub(super) fn new(modern: bool, cluster: bool) -> Self {
+    /// The scripts as they run there.
+    pub(super) fn new(home: Home) -> Self {
+        let values = values(home);
         let sources = Script::ALL.into_iter().map(|script| {
-            let text = text(script, modern, cluster);
+            let text = text_of(script, home, &values);
             let source = Source::new(&text);
             (text, source)
         });
@@ -137,45 +145,37 @@ impl Scripts {
 
 /// On a node of a cluster: fails while the partition's slot is on its way to another node, since then a key that is
 /// missing may be over there. Nothing has been written yet at this point.
-const GUARD: &str = "redis.call('EXISTS', PREFIX .. '-')\n";
+const GUARD: &str = "redis.call('EXISTS', ABSENT)\n";
 
-fn text(script: Script, modern: bool, cluster: bool) -> String {
-    let body = concat_body(script);
-    let mut text = String::new();
-    if modern && !script.needs_room() {
-        text.push_str("#!lua flags=allow-oom\n");
+fn text_of(script: Script, home: Home, values: &HashMap<&str, String>) -> String {
+    let mut body = text::with_shared(script.body());
+    if home.cluster {
+        body.insert_str(0, GUARD);
     }
-    for (name, value) in constants(keys::publish(modern && cluster)) {
-        // A name costs every call a little: only those that are used.
-        if body.contains(name) || name == "PREFIX" {
-            text.push_str(&format!("local {name} = {value}\n"));
-        }
+    body = text::fill_in(&body, values);
+    if text::words(&body).any(|word| word == "PREFIX") {
+        body.insert_str(0, &keys::lua_prefix());
     }
-    if cluster {
-        text.push_str(GUARD);
+    if home.modern && !script.needs_room() {
+        body.insert_str(0, "#!lua flags=allow-oom\n");
     }
-    text.push_str(&body);
-    text
+    body
 }
 
-fn concat_body(script: Script) -> String {
-    let common = include_str!("scripts/common.lua");
-    let takes_parts = matches!(script, Script::Submit | Script::Commit);
-    let apart = include_str!("scripts/apart.lua");
-    [common, if takes_parts { apart } else { "" }, script.body()].concat()
-}
-
-fn constants(publish: &str) -> Vec<(&'static str, String)> {
-    let mut constants = keys::lua_names();
-    constants.push(("PUBLISH", format!("'{publish}'")));
-    constants.push(("BATCH_FIELDS", BATCH_FIELDS.into()));
-    let pad = format!("string.rep('\\0', {})", held::PAD_LEN);
-    constants.push(("LEASE_PAD", pad));
-    let none = format!("string.rep('\\0', {})", echo::NAME_LEN);
-    constants.push(("NO_CALL", none));
+/// What stands for the names that scripts use.
+fn values(home: Home) -> HashMap<&'static str, String> {
+    let publish = keys::publish(home.modern && home.cluster);
+    let zeros = |length: usize| format!("'{}'", "\\0".repeat(length));
+    let mut values = HashMap::from([
+        ("PUBLISH", format!("'{publish}'")),
+        ("LEASE_PAD", zeros(held::PAD_LEN)),
+        ("NO_CALL", zeros(echo::NAME_LEN)),
+    ]);
+    values.extend(keys::lua_names(home.whole));
+    values.extend(fields::lua_names());
     let numbers = limits().into_iter().chain(numbers());
-    constants.extend(numbers.map(|(name, number)| (name, number.to_string())));
-    constants
+    values.extend(numbers.map(|(name, number)| (name, number.to_string())));
+    values
 }
 
 fn limits() -> [(&'static str, u64); 19] {
@@ -249,16 +249,66 @@ fn numbers() -> Vec<(&'static str, u64)> {
 mod tests {
     use super::*;
 
+    const HOMES: [Home; 4] = [
+        Home::new(true, false, true),
+        Home::new(false, false, false),
+        Home::new(true, true, true),
+        Home::new(true, true, false),
+    ];
+
+    impl Home {
+        const fn new(modern: bool, cluster: bool, whole: bool) -> Self {
+            Home {
+                modern,
+                cluster,
+                whole,
+            }
+        }
+    }
+
     #[test]
     fn only_work_and_output_are_refused_when_the_server_is_full() {
-        let scripts = Scripts::new(true, false);
-        for script in Script::ALL {
-            let drains = scripts.text(script).starts_with("#!lua flags=allow-oom\n");
-            let is_taken = ![Script::Submit, Script::Extend].contains(&script);
-            assert_eq!(drains, is_taken, "{script:?}");
+        for home in HOMES {
+            let scripts = Scripts::new(home);
+            for script in Script::ALL {
+                let drains = scripts.text(script).starts_with("#!lua flags=allow-oom\n");
+                let is_taken = ![Script::Submit, Script::Extend].contains(&script);
+                assert_eq!(drains, is_taken && home.modern, "{script:?}");
+            }
         }
-        let old = Scripts::new(false, false);
-        assert!(!old.text(Script::Commit).starts_with('#'));
+    }
+
+    #[test]
+    fn every_name_that_stands_for_a_value_has_one() {
+        // Those of Lua and Redis, and the one that a script makes by itself.
+        let others = ["KEYS", "ARGV", "LPUSH", "RPUSH", "PREFIX"];
+        for home in HOMES {
+            for script in Script::ALL {
+                let scripts = Scripts::new(home);
+                let is_name = |word: &&str| {
+                    !word
+                        .chars()
+                        .any(|it| it.is_ascii_lowercase() || it == '_' && word.len() == 1)
+                };
+                let mut left = text::words(scripts.text(script)).filter(is_name);
+                assert_eq!(left.find(|it| !others.contains(it)), None, "{script:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_cluster_a_script_looks_at_its_slot_before_all_else() {
+        for home in HOMES {
+            let scripts = Scripts::new(home);
+            for script in Script::ALL {
+                let text = scripts.text(script);
+                let first = text.lines().find(|line| line.contains("redis.call"));
+                let guard =
+                    |it: &str| it.starts_with("redis.call('EXISTS', ") && it.ends_with("-')");
+                let guards = first.is_some_and(guard);
+                assert_eq!(guards, home.cluster, "{script:?}");
+            }
+        }
     }
 
     #[test]

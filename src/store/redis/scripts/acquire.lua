@@ -2,9 +2,10 @@
 --
 -- KEYS[1]  the partition's meta key
 -- ARGV     1 worker, 8 bytes   2 how many tasks   3 lease, ms   4 request, 8 bytes: the same when a call is repeated
---          5 why a batch is parked whose budget is used up   6 the name of the call
--- Returns  now, number of the announcement or 0, '1' when more could be started at once, when the next delayed task is due or '',
---          how the logs end that were written (pieces_of), then id, record and lease of every task started
+--          5 '1' when it may have been made before   6 why a batch is parked whose budget is used up   7 the name of the call
+-- Returns  now, number of the last announcement, which may be this call's, '1' when more could be started at once, when the next
+--          delayed task is due or '', how the logs end that were written (pieces_of), then id, record and lease of every task
+--          started
 
 local worker, max, lease, request = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = clock()
@@ -26,9 +27,9 @@ local function again(ids)
   return reply
 end
 
-local claim = redis.call('GET', CLAIM .. worker)
-if claim and string.sub(claim, 1, #request) == request then
-  return again(ids_in(claim, #request + 1))
+if ARGV[5] == '1' then
+  local claim = redis.call('GET', CLAIM .. worker)
+  if claim and string.sub(claim, 1, #request) == request then return again(ids_in(claim, #request + 1)) end
 end
 
 -- Tasks that have become due go to the head of their batch's list first, in the order in which they did.
@@ -53,14 +54,25 @@ local function promote()
     if spread('LPUSH', list.key, list) == #list then join('RPUSH', list.priority, list.batch) end
   end
 end
-promote()
+
+-- When the next delayed task is due, or ''.
+local function next_due()
+  return redis.call('ZRANGE', DELAYED, '0', '0', 'WITHSCORES')[2] or ''
+end
+
+local due = next_due()
+if due ~= '' and tonumber(due) <= now then
+  promote()
+  due = next_due()
+end
 
 -- Of each priority, urgent first, how many batches take turns.
 local priorities, lengths = { HIGH, NORMAL, LOW }, {}
 for i, priority in ipairs(priorities) do lengths[i] = redis.call('LLEN', TURNS .. priority) end
-local state = redis.call('HMGET', META, 'picks', 'epoch')
-local picks, epoch = tonumber(state[1] or 0), tonumber(state[2] or 0)
-local reply, leases, claimed = { now, 0, '', '', {} }, {}, {}
+local meta = redis.call('HMGET', META, 'picks', 'q', 'p', 'seq', 'epoch')
+local picks, seq, epoch = tonumber(meta[1] or 0), tonumber(meta[4] or 0), tonumber(meta[5] or 0)
+if lengths[1] + lengths[2] + lengths[3] == 0 then return { now, seq, '', due, {} } end
+local reply, leases, claimed = { now, seq, '', due, {} }, {}, {}
 local batches, seen = {}, {}
 local started, looked, bytes = 0, 0, 0
 -- What heads of records come to. Those of tasks that were submitted together are mostly the same.
@@ -87,9 +99,9 @@ end
 local function batch_of(id)
   local batch = batches[id]
   if not batch then
-    batch = { log = {} }
-    batches[id] = batch
     seen[#seen + 1] = id
+    batch = { log = {}, fields = read_batch(id, #seen) }
+    batches[id] = batch
   end
   return batch
 end
@@ -97,17 +109,16 @@ end
 -- How many tasks of a batch are queued by now.
 local function queued(id)
   local batch = batch_of(id)
-  batch.queued = batch.queued or tonumber(redis.call('HGET', BATCH .. id, 'q') or 0)
-  return batch.queued - #batch.log
+  return (batch.fields[AT_QUEUED] or 0) - #batch.log
 end
 
 -- Holds ready what a call may cost. Answers whether that fits into what is left of the batch's budget.
 local function reserve(id, cost)
   local batch = batch_of(id)
   if not batch.reserved then
-    local funds = redis.call('HMGET', BATCH .. id, 'budget', 'spent', 'reserved')
-    batch.reserved, batch.more = tonumber(funds[3] or 0), 0
-    batch.left = funds[1] and funds[1] - (funds[2] or 0) - batch.reserved
+    local fields = batch.fields
+    batch.reserved, batch.more = tonumber(fields[AT_RESERVED] or 0), 0
+    batch.left = fields[AT_BUDGET] and fields[AT_BUDGET] - (fields[AT_SPENT] or 0) - batch.reserved
   end
   if not batch.left then return true end
   if cost > batch.left then
@@ -229,7 +240,11 @@ end
 
 -- Puts what the turns have started into the reply, in the order of their rounds.
 local function tell(turns, rounds)
-  for round = 1, rounds or 1 do
+  local most = 1
+  if rounds then
+    for _, turn in ipairs(turns) do most = math.max(most, turn.started) end
+  end
+  for round = 1, most do
     for _, turn in ipairs(turns) do
       for at = round, rounds and math.min(round, turn.started) or turn.started do
         local id, length = turn[3 * at - 2], #reply
@@ -264,13 +279,13 @@ local function rotate(i, turns)
   -- Whole rounds leave the order as it is.
   if left == lengths[i] and (served == 0 or served == left) then return end
   lengths[i] = left
-  redis.call('LTRIM', key, served, -1)
+  redis.call('LTRIM', key, served, '-1')
   spread('RPUSH', key, kept)
 end
 
 -- Starts up to `want` tasks of a priority: one a turn, or, where few are left, all.
 local function take_turns(i, want)
-  local ids = redis.call('LRANGE', TURNS .. priorities[i], 0, math.min(lengths[i], want) - 1)
+  local ids = redis.call('LRANGE', TURNS .. priorities[i], '0', math.min(lengths[i], want) - 1)
   local rounds = lengths[i] <= want and whole_rounds(ids, want) or nil
   local turns, popped = next_turns(i, ids, want, rounds)
   local records = read(popped)
@@ -294,50 +309,56 @@ end
 -- Batches that are short of budget: they wait for their calls under way or, if there are none, for people.
 local amended = {}
 
+local function write(id, fields, name, at, value)
+  fields[at] = value
+  redis.call('HSET', BATCH .. id, name, value)
+end
+
 local function note_funds(id, batch)
-  if batch.more and batch.more > 0 then
-    redis.call('HINCRBY', BATCH .. id, 'reserved', string.format('%.0f', batch.more))
-  end
+  local fields = batch.fields
+  if batch.more and batch.more > 0 then write(id, fields, 'reserved', AT_RESERVED, batch.reserved + batch.more) end
   if not batch.short then return end
   amended[#amended + 1] = id
   if batch.reserved + batch.more > 0 then
-    redis.call('HSET', BATCH .. id, 'short', string.format('%.0f', batch.short))
+    write(id, fields, 'short', AT_SHORT, batch.short)
   else
-    redis.call('HSET', BATCH .. id, 'parked', ARGV[5])
+    write(id, fields, 'parked', AT_PARKED, ARGV[6])
     redis.call('SADD', PARKED, id)
   end
 end
 
 local sections, logs = {}, {}
 for _, id in ipairs(seen) do
-  local log = batches[id].log
+  local log, fields = batches[id].log, batches[id].fields
   note_funds(id, batches[id])
   if #log > 0 then
     local entries = table.concat(log)
-    redis.call('HINCRBY', BATCH .. id, 'q', -#log)
-    redis.call('HINCRBY', BATCH .. id, 'p', #log)
+    fields[AT_QUEUED] = (fields[AT_QUEUED] or 0) - #log
+    fields[AT_PROCESSING] = (fields[AT_PROCESSING] or 0) + #log
+    redis.call('HSET', BATCH .. id, 'q', fields[AT_QUEUED], 'p', fields[AT_PROCESSING])
     local moved, reaches = write_log(id, entries)
     sections[#sections + 1] = moved
-    logs[#logs + 1] = { batch = id, reaches = reaches, entries = entries }
+    logs[#logs + 1] = { id, reaches, entries, fields }
   end
 end
+if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
+if #sections > 0 then seq = seq + 1 end
 if started > 0 then
   local ids = table.concat(claimed)
   spread('HSET', HELD, leases)
   time_leases(now + lease, ids)
   redis.call('SET', CLAIM .. worker, request .. ids, 'PX', 2 * lease)
-  redis.call('HSET', META, 'picks', picks)
-  redis.call('HINCRBY', META, 'q', -started)
-  redis.call('HINCRBY', META, 'p', started)
+  local queued, processing = (meta[2] or 0) - started, (meta[3] or 0) + started
+  redis.call('HSET', META, 'picks', picks, 'q', queued, 'p', processing, 'seq', seq)
+elseif #sections > 0 then
+  redis.call('HSET', META, 'seq', seq)
 end
-if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
 if #sections > 0 then
-  reply[2], epoch = announce(table.concat(sections), ARGV[6])
-  reply[5] = pieces_of(epoch, logs)
+  publish(epoch, seq, table.concat(sections), ARGV[7])
+  reply[2], reply[5] = seq, pieces_of(epoch, logs, #seen)
 end
 
 for i = 1, 3 do
   if lengths[i] > 0 then reply[3] = '1' end
 end
-reply[4] = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2] or ''
 return reply

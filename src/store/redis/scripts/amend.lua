@@ -37,4 +37,4 @@ end
 local changed
 if what == 'resume' then changed = resume() else changed = close() end
 if changed then announce(section(AMENDED, 1, id)) end
-return redis.call('HMGET', batch, unpack(BATCH_FIELDS))
+return redis.call('HMGET', batch, BATCH_FIELDS)

@@ -1,4 +1,4 @@
--- Large parts of tasks that went ahead of this call, by id and fence. Part of the scripts that take them, see apart.rs.
+-- Large parts of tasks that went ahead of this call, by id and fence, see apart.rs.
 
 -- Whether all of them are there.
 local function have_come(names)

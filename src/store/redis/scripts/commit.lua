@@ -5,7 +5,7 @@
 -- ARGV     1 how many tasks   2 what they add to those queued and 3 to those processing   4 bytes of input of those that ended
 --          then for each task: id, fence with what else must hold (see pack.rs), record
 --          then sections, each after its length: what each batch comes to (id, log entries, last end, last expiry, how many
---          sums, name and difference of each); place, priority, due and batch of each task that goes on, after its id;
+--          sums, place in BATCH_FIELDS and difference of each); place, priority, due and batch of each task that goes on, after its id;
 --          instant and entry of those that are to be removed then; batches to park, and why; bills (number of the task,
 --          batch, what was held ready, 1 where the cost is known, cost); last the name of the call
 -- Returns  now, number of the announcement or 0, for each task '1' when it was or could be written, '2' when it had been
@@ -159,56 +159,64 @@ for i = first_bill, last_bill, 5 do
 end
 
 -- Puts what attempts have cost in the place of what was held ready for them.
-local function pay(id, bill, budget, spent, reserved, short)
-  spent = math.min((spent or 0) + bill.spent, MAX_BUDGET)
-  reserved = math.max((reserved or 0) - bill.reserved, 0)
+local function pay(id, bill, fields)
+  local spent = math.min((fields[AT_SPENT] or 0) + bill.spent, MAX_BUDGET)
+  local reserved = math.max((fields[AT_RESERVED] or 0) - bill.reserved, 0)
   redis.call('HSET', BATCH .. id, 'spent', spent, 'reserved', reserved)
-  let_go_on(id, budget, spent, reserved, short, amended)
+  fields[AT_SPENT], fields[AT_RESERVED] = spent, reserved
+  if let_go_on(id, fields[AT_BUDGET], spent, reserved, fields[AT_SHORT], amended) then fields[AT_SHORT] = false end
 end
 
-local sections, logs = {}, {}
+local sections, logs, batches = {}, {}, 0
+local names = { BATCH_FIELDS }
 
 -- Adds up what a batch comes to, whose part of the section begins at `i`. Answers where the next one begins.
 local function settle(i)
   local id, entries, ended, keep, sums = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
-  local key, after, names = BATCH .. id, i + 5 + 2 * sums, {}
-  for sum = 1, sums do names[sum] = ARGV[i + 3 + 2 * sum] end
-  local state = redis.call('HMGET', key, 'open', 'budget', 'spent', 'reserved', 'short', 'q', 'p', 'end', 'keep', unpack(names))
-  if not state[1] then
+  local key, after, written = BATCH .. id, i + 5 + 2 * sums, {}
+  batches = batches + 1
+  local fields = read_batch(id, batches)
+  if not fields[AT_OPEN] then
     -- The batch is gone. Whoever watches one of these tasks is told all the same.
     sections[#sections + 1] = section(MOVED, #entries / LOG_ENTRY_LEN, id .. struct.pack('>I8', 0) .. entries)
     return after
   end
-  local fields, left = {}, (state[6] or 0) + (state[7] or 0)
-  for sum = 1, sums do
-    local more = tonumber(ARGV[i + 4 + 2 * sum])
-    fields[2 * sum - 1], fields[2 * sum] = names[sum], (state[9 + sum] or 0) + more
-    if names[sum] == 'q' or names[sum] == 'p' then left = left + more end
+  local function write(at, value)
+    fields[at] = value
+    local length = #written
+    written[length + 1], written[length + 2] = names[at], value
   end
-  keep = math.max(state[9] or 0, keep)
+  for sum = i + 5, after - 1, 2 do
+    local at, more = tonumber(ARGV[sum]), ARGV[sum + 1]
+    if at > #fields then
+      redis.call('HINCRBY', key, names[at], more)
+    else
+      write(at, (fields[at] or 0) + more)
+    end
+  end
+  keep = math.max(fields[AT_KEEP] or 0, keep)
   if ended > 0 then
-    local length = #fields
-    fields[length + 1], fields[length + 2] = 'end', math.max(state[8] or 0, ended)
-    fields[length + 3], fields[length + 4] = 'keep', keep
+    write(AT_END, math.max(fields[AT_END] or 0, ended))
+    write(AT_KEEP, keep)
   end
-  redis.call('HSET', key, unpack(fields))
+  redis.call('HSET', key, unpack(written))
   local moved, reaches = write_log(id, entries)
   sections[#sections + 1] = moved
-  logs[#logs + 1] = { batch = id, reaches = reaches, entries = entries }
-  if state[2] then pay(id, bills[id] or { reserved = 0, spent = 0 }, unpack(state, 2, 5)) end
-  if state[1] == '0' and left == 0 then retire(id, keep) end
+  logs[#logs + 1] = { id, reaches, entries, fields }
+  if fields[AT_BUDGET] then pay(id, bills[id] or { reserved = 0, spent = 0 }, fields) end
+  local left = (fields[AT_QUEUED] or 0) + (fields[AT_PROCESSING] or 0)
+  if fields[AT_OPEN] == '0' and left == 0 then retire(id, keep) end
   return after
 end
 
 local i = first_sum
 while i <= last_sum do i = settle(i) end
-local left = redis.call('HINCRBY', META, 'q', ARGV[2]) + redis.call('HINCRBY', META, 'p', ARGV[3])
-if left == 0 then
-  -- Whatever a process that knew nothing of the sum has done to it: now it is known.
-  redis.call('HSET', META, 'w', 0)
-elseif ARGV[4] ~= '0' then
-  redis.call('HINCRBY', META, 'w', '-' .. ARGV[4])
-end
 if #amended > 0 then sections[#sections + 1] = section(AMENDED, #amended, table.concat(amended)) end
-local seq, epoch = announce(table.concat(sections), ARGV[#ARGV])
-return { now, seq, verdicts, pieces_of(epoch, logs) }
+local meta = redis.call('HMGET', META, 'q', 'p', 'w', 'seq', 'epoch')
+local queued, processing, weight = (meta[1] or 0) + ARGV[2], (meta[2] or 0) + ARGV[3], (meta[3] or 0) - ARGV[4]
+-- Whatever a process that knew nothing of the sum has done to it: now it is known.
+if queued + processing == 0 then weight = 0 end
+local seq, epoch = (meta[4] or 0) + 1, meta[5] or 0
+redis.call('HSET', META, 'q', queued, 'p', processing, 'w', weight, 'seq', seq)
+publish(epoch, seq, table.concat(sections), ARGV[#ARGV])
+return { now, seq, verdicts, pieces_of(epoch, logs, batches) }

@@ -1,4 +1,5 @@
--- What every script begins with. Capitalised names come from Rust: see script.rs.
+-- What scripts share: each gets those of these functions that it uses, with what those use. Capitalised names stand for what
+-- script.rs puts in their place. A function and what is said of it have no blank line between them.
 
 -- The instant in milliseconds, by Redis's own clock.
 local function clock()
@@ -33,7 +34,7 @@ end
 
 -- Has the reaper look at tasks whose leases were given together, once those have run out.
 local function time_leases(expiry, ids)
-  redis.call('ZADD', TIMER, string.format('%.0f', expiry), 'l' .. struct.pack('>i8', expiry) .. ids)
+  redis.call('ZADD', TIMER, expiry, 'l' .. struct.pack('>i8', expiry) .. ids)
 end
 
 -- Has a batch whose list was empty take turns, as the last (`RPUSH`) or as the first. One that is parked or short of budget
@@ -43,14 +44,15 @@ local function join(command, priority, batch)
   if not held[1] and not held[2] then redis.call(command, TURNS .. priority, batch) end
 end
 
--- Has a batch that was short of budget take turns behind the others, if there may be room now.
+-- Has a batch that was short of budget take turns behind the others, if there may be room now. Answers whether it does.
 local function let_go_on(id, budget, spent, reserved, short, amended)
-  if not short or (reserved > 0 and spent + reserved + short > tonumber(budget)) then return end
+  if not short or (reserved > 0 and spent + reserved + short > tonumber(budget)) then return false end
   redis.call('HDEL', BATCH .. id, 'short')
   amended[#amended + 1] = id
   for _, priority in ipairs({ HIGH, NORMAL, LOW }) do
     if redis.call('EXISTS', READY .. priority .. id) == 1 then join('RPUSH', priority, id) end
   end
+  return true
 end
 
 -- A part of an announcement; its layout is that of message.rs.
@@ -64,24 +66,30 @@ local function write_log(batch, entries)
   return section(MOVED, #entries / LOG_ENTRY_LEN, batch .. struct.pack('>I8', reaches) .. entries), reaches
 end
 
--- The ends of logs as they are now, for who has just written these entries: the epoch, and of each batch its id, how many
--- entries there are, those written, and its fields. None where there are many: whoever watches them reads them.
-local function pieces_of(epoch, logs)
-  local pieces = { epoch }
-  if #logs > PIECES_MAX then return pieces end
-  for i, log in ipairs(logs) do
-    pieces[i + 1] = { log.batch, log.reaches, log.entries, redis.call('HMGET', BATCH .. log.batch, unpack(BATCH_FIELDS)) }
-  end
-  return pieces
+-- The fields of the `nth` batch that a call writes to, in the order of BATCH_FIELDS. Where there are many nobody is told how their
+-- logs end: then only those of BATCH_STATE, with which the others begin.
+local function read_batch(batch, nth)
+  if nth > PIECES_MAX then return redis.call('HMGET', BATCH .. batch, BATCH_STATE) end
+  return redis.call('HMGET', BATCH .. batch, BATCH_FIELDS)
 end
 
--- Numbers what this call changed and tells whoever listens; `call` is the name that its caller gave it. Answers the number
--- and the epoch.
-local function announce(sections, call)
-  local seq = redis.call('HINCRBY', META, 'seq', 1)
-  local epoch = redis.call('HGET', META, 'epoch') or 0
+-- The ends of logs as they are now, for who has just written to so many batches: the epoch, and of each log its batch, how many
+-- entries there are, those written, and the batch's fields. None where there are many: whoever watches them reads them.
+local function pieces_of(epoch, logs, batches)
+  if batches > PIECES_MAX then return { epoch } end
+  return { epoch, unpack(logs) }
+end
+
+-- Tells whoever listens what a call has changed, which has that number; `call` is the name that its caller gave it.
+local function publish(epoch, seq, sections, call)
   redis.call(PUBLISH, CHANNEL, struct.pack('>I4I8', epoch, seq) .. (call or NO_CALL) .. sections)
-  return seq, epoch
+end
+
+-- Numbers what this call changed and tells it. Answers the number.
+local function announce(sections)
+  local seq = redis.call('HINCRBY', META, 'seq', '1')
+  publish(redis.call('HGET', META, 'epoch') or 0, seq, sections)
+  return seq
 end
 
 -- Lets a finished batch go, some time after the last of its tasks. A sweep removes what else there is of it.

@@ -10,5 +10,5 @@ local entries = ''
 if max > 0 then
   entries = redis.call('GETRANGE', log, from * LOG_ENTRY_LEN, (from + max) * LOG_ENTRY_LEN - 1)
 end
-return { redis.call('HMGET', BATCH .. ARGV[1], unpack(BATCH_FIELDS)), redis.call('STRLEN', log), entries,
+return { redis.call('HMGET', BATCH .. ARGV[1], BATCH_FIELDS), redis.call('STRLEN', log), entries,
   redis.call('HGET', META, 'epoch') or 0 }

@@ -36,7 +36,7 @@ end
 
 -- The batch whose range an id lies in, as long as that is remembered.
 local function owner(id)
-  local before = redis.call('ZREVRANGEBYLEX', RANGES, '[' .. id .. '\255', '-', 'LIMIT', 0, 1)[1]
+  local before = redis.call('ZREVRANGEBYLEX', RANGES, '[' .. id .. '\255', '-', 'LIMIT', '0', '1')[1]
   if not before or string.sub(before, 1, 8) ~= string.sub(id, 1, 8) then return nil end
   if steps(id, before) >= struct.unpack('>I4', before, ID_LEN + 1) then return nil end
   return string.sub(before, RANGE_LEN + 1)
@@ -47,16 +47,17 @@ local known_to = owner(first)
 if known_to == batch then return { now, 0, 'ok', made } end
 if known_to then return { now, 0, 'taken' } end
 
-local known = redis.call('HMGET', BATCH .. batch, 'open', 'parked', 'short')
+local fields = read_batch(batch, 1)
+local is_open = fields[AT_OPEN]
 if expected == 'new' then
-  if known[1] then return { now, 0, 'taken' } end
+  if is_open then return { now, 0, 'taken' } end
 else
-  if not known[1] then return { now, 0, 'nobatch' } end
-  if expected == 'open' and known[1] ~= '1' then return { now, 0, 'closed' } end
+  if not is_open then return { now, 0, 'nobatch' } end
+  if expected == 'open' and is_open ~= '1' then return { now, 0, 'closed' } end
 end
 
-local held = redis.call('HMGET', META, 'q', 'p', 'w')
-local tasks, bytes = (held[1] or 0) + (held[2] or 0), tonumber(held[3] or 0)
+local meta = redis.call('HMGET', META, 'q', 'p', 'w', 'seq', 'epoch')
+local tasks, bytes = (meta[1] or 0) + (meta[2] or 0), tonumber(meta[3] or 0)
 if tasks + count > tonumber(ARGV[12]) or bytes + weight > tonumber(ARGV[13]) then
   return { now, 0, 'full', tasks, bytes }
 end
@@ -80,12 +81,14 @@ for start = from, to, CHUNK do
 end
 from, to = next_section()
 for i = from, to, 2 do redis.call('ZADD', TIMER, ARGV[i], 'd' .. ARGV[i + 1] .. batch) end
-redis.call('ZADD', RANGES, 0, range .. batch)
+redis.call('ZADD', RANGES, '0', range .. batch)
 
 -- Puts ids, which stand in ARGV, on the batch's list.
 local function queue(priority, first, last)
   local length = spread('RPUSH', READY .. priority .. batch, ARGV, first, last)
-  if length == last - first + 1 and not known[2] and not known[3] then redis.call('RPUSH', TURNS .. priority, batch) end
+  if length == last - first + 1 and not fields[AT_PARKED] and not fields[AT_SHORT] then
+    redis.call('RPUSH', TURNS .. priority, batch)
+  end
 end
 
 for _, priority in ipairs({ HIGH, NORMAL, LOW }) do queue(priority, next_section()) end
@@ -99,23 +102,27 @@ for i = from, to, 3 do
   end
 end
 
-redis.call('HINCRBY', BATCH .. batch, 'q', count)
 redis.call('APPEND', CALLS .. batch, range)
 local moved, reaches = write_log(batch, ARGV[9])
+fields[AT_QUEUED] = (fields[AT_QUEUED] or 0) + count
+if expected ~= 'retry' then fields[AT_OPEN] = keep_open end
+redis.call('HSET', BATCH .. batch, 'q', fields[AT_QUEUED], 'open', fields[AT_OPEN])
 if expected == 'new' then
-  redis.call('HSET', BATCH .. batch, 'open', keep_open, 'create', created)
-  if ARGV[14] ~= '' then redis.call('HSET', BATCH .. batch, 'budget', ARGV[14]) end
+  fields[AT_CREATE] = created
+  redis.call('HSET', BATCH .. batch, 'create', created)
+  if ARGV[14] ~= '' then
+    fields[AT_BUDGET] = ARGV[14]
+    redis.call('HSET', BATCH .. batch, 'budget', ARGV[14])
+  end
   redis.call('ZADD', BATCHES, created, batch)
-elseif expected == 'open' then
-  redis.call('HSET', BATCH .. batch, 'open', keep_open)
-else
+elseif expected == 'retry' then
   redis.call('PERSIST', BATCH .. batch)
   redis.call('PERSIST', LOG .. batch)
 end
 if idempotency ~= '' then
   redis.call('SET', IDEMPOTENCY .. idempotency, hash .. made, 'PX', IDEMPOTENCY_MS)
 end
-redis.call('HINCRBY', META, 'q', count)
-redis.call('HINCRBY', META, 'w', ARGV[11])
-local seq, epoch = announce(moved, ARGV[#ARGV])
-return { now, seq, 'ok', made, pieces_of(epoch, { { batch = batch, reaches = reaches, entries = ARGV[9] } }) }
+local seq, epoch = (meta[4] or 0) + 1, meta[5] or 0
+redis.call('HSET', META, 'q', (meta[1] or 0) + count, 'w', bytes + weight, 'seq', seq)
+publish(epoch, seq, moved, ARGV[#ARGV])
+return { now, seq, 'ok', made, pieces_of(epoch, { { batch, reaches, ARGV[9], fields } }, 1) }
