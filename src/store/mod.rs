@@ -8,6 +8,7 @@ pub mod embedded;
 mod info;
 pub mod lead;
 pub mod output;
+pub mod prompt;
 pub mod recent;
 pub mod record;
 pub mod redis;
@@ -16,7 +17,7 @@ pub mod slot;
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 
 use crate::{
     clock::Timestamp,
@@ -30,6 +31,7 @@ pub use change::{Change, Moved, Note};
 pub use info::{Durability, Info};
 pub use lead::{Bid, Lead, Over};
 pub use output::{Extension, OUTPUT_MAX, OUTPUT_PAGE, Output};
+pub use prompt::Prompts;
 pub use recent::{Moment, Part, Recent};
 pub use slot::{Slot, Swap};
 
@@ -96,9 +98,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         None
     }
 
-    /// Notified when a submit is on its way: an acquire from now on finds what it brings, where the store carries calls
-    /// out in the order in which they are made. None where it does not.
-    fn submits(&self) -> Option<&Notify> {
+    /// What prompts an acquire, also as soon as a submit is on its way, where the store carries calls out in the order in
+    /// which they are made and numbers what it announces. None where it does not: changes prompt it then.
+    fn prompts(&self) -> Option<&Prompts> {
         None
     }
 

@@ -103,25 +103,27 @@ impl Pool {
         if let Some(due) = next_due {
             pause = pause.min(due.since(self.store.now()));
         }
-        let submitted = async {
-            match self.store.submits() {
-                Some(submits) => submits.notified().await,
-                None => std::future::pending().await,
+        let prompted = async {
+            match self.store.prompts() {
+                Some(prompts) => prompts.next().await,
+                None => work.notified().await,
             }
         };
         // Being told is the rule, looking again the floor.
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            () = work.notified() => {}
-            () = submitted => {}
+            () = prompted => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// Wakes the pool when something may have become ready.
+/// Wakes the pool when something may have become ready, where the store does not say so itself.
 async fn hear(store: &dyn Store, work: &Notify) {
+    if store.prompts().is_some() {
+        return std::future::pending().await;
+    }
     let mut changes = store.changes();
     loop {
         let wake = match changes.recv().await {

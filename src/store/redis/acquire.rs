@@ -17,7 +17,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     model::{Task, TaskId, WorkerId, funds::out_of_budget},
-    store::{Acquired, Error, Moment, record::cbor},
+    store::{Acquired, Error, Moment, prompt::Look, record::cbor},
 };
 
 /// What could be started in a partition.
@@ -42,6 +42,7 @@ impl RedisStore {
             share(&ready, max)
         };
         let began = self.feed.recent.moment();
+        let look = self.feed.prompts.look();
         // What is heard of these calls is told once they are answered.
         let mut expected = Vec::new();
         let asked = shares.into_iter().filter(|(_, share)| *share > 0);
@@ -58,7 +59,7 @@ impl RedisStore {
         let answers = self.router.run_once(&calls).await;
         for ((call, request), answer) in calls.iter().zip(requests).zip(answers) {
             let taken = match answer {
-                Ok(answer) => self.taken(call.partition, &answer, began).await,
+                Ok(answer) => self.taken(call.partition, &answer, began, look).await,
                 Err(error) => Err(error),
             };
             match taken {
@@ -146,6 +147,7 @@ impl RedisStore {
         partition: u16,
         answer: &Value,
         began: Moment,
+        look: Look,
     ) -> Result<Acquired, Error> {
         let odd = || reply::odd("acquired tasks");
         let [now, seq, more, next_due, pieces, taken @ ..] =
@@ -154,7 +156,12 @@ impl RedisStore {
             return Err(odd());
         };
         let now = reply::int(now).ok_or_else(odd)?;
-        self.hear(partition, now, reply::count(seq).ok_or_else(odd)?);
+        let seq = reply::count(seq).ok_or_else(odd)?;
+        self.hear(partition, now, seq);
+        let more = reply::bytes(more) == Some(b"1");
+        if !more {
+            self.feed.prompts.looked(look, seq);
+        }
         let taken: Vec<Taken<'_>> = taken.chunks_exact(3).filter_map(Taken::of).collect();
         let records: Vec<(TaskId, &[u8])> = taken.iter().map(|it| (it.id, it.record)).collect();
         let parts = self.parts_of(&records).await?;
@@ -165,7 +172,7 @@ impl RedisStore {
         self.keep_pieces(pieces, began);
         Ok(Acquired {
             tasks,
-            more: reply::bytes(more) == Some(b"1"),
+            more,
             next_due: reply::int(next_due).map(Timestamp),
         })
     }

@@ -27,7 +27,10 @@ use super::{
     router::Router,
     script::Script,
 };
-use crate::store::{Change, Error, Recent};
+use crate::{
+    model::Status,
+    store::{Change, Error, Prompts, Recent},
+};
 
 /// Changes that a listener of this process may lag behind before it is told of a gap.
 const CAPACITY: usize = 4_096;
@@ -50,6 +53,8 @@ pub(super) struct Feed {
     pub(super) echoes: Echoes,
     /// What need not be read.
     pub(super) recent: Recent,
+    /// What need not be looked for.
+    pub(super) prompts: Prompts,
     /// Told whenever another partition is heard for the first time.
     stood: watch::Sender<()>,
     /// The last number heard, by partition.
@@ -62,6 +67,7 @@ impl Feed {
             sender: broadcast::channel(CAPACITY).0,
             echoes: Echoes::default(),
             recent: Recent::hearing(),
+            prompts: Prompts::default(),
             stood: watch::channel(()).0,
             heard: (0..common.partitions)
                 .map(|_| AtomicU64::new(NEVER))
@@ -208,6 +214,9 @@ impl Feed {
         if is_news || message.seq > last.saturating_add(1) {
             self.tell(Change::Gap);
         }
+        if message.changes.iter().any(may_be_ready) {
+            self.prompts.announce(message.seq);
+        }
         if let Some(message) = self.echoes.hold(message) {
             self.pass_on(message);
         }
@@ -234,11 +243,23 @@ impl Feed {
 
     pub(super) fn tell(&self, change: Change) {
         match &change {
-            Change::Gap => self.recent.missed_some(),
+            Change::Gap => {
+                self.recent.missed_some();
+                self.prompts.say();
+            }
             Change::Amended(batch) => self.recent.amended(*batch),
             Change::Moved(_) | Change::Noted(_) => {}
         }
         // Nobody may be listening.
         let _ = self.sender.send(change);
+    }
+}
+
+/// Whether something may be ready that was not before.
+fn may_be_ready(change: &Change) -> bool {
+    match change {
+        Change::Moved(moved) => moved.iter().any(|it| it.status == Status::Queued),
+        Change::Amended(_) | Change::Gap => true,
+        Change::Noted(_) => false,
     }
 }

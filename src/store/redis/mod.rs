@@ -57,7 +57,7 @@ use std::{
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{
@@ -70,8 +70,8 @@ use self::{
 };
 use super::{
     Accepted, Acquired, Amendment, Bid, Capacity, Change, Commit, Cursor, Durability, Error,
-    Extension, Info, Lead, Listing, Log, Lookup, Output, Recent, Renewal, Slot, Stats, Store,
-    Submission, Swap, Verdict,
+    Extension, Info, Lead, Listing, Log, Lookup, Output, Prompts, Recent, Renewal, Slot, Stats,
+    Store, Submission, Swap, Verdict,
 };
 use crate::{
     clock::Timestamp,
@@ -130,8 +130,6 @@ pub struct RedisStore {
     capacity: Capacity,
     router: Arc<Router>,
     feed: Arc<Feed>,
-    /// A submit was sent.
-    submits: Notify,
     /// From which partition the next round starts.
     turn: AtomicU16,
     /// Acquires whose answer never came, by worker and partition: what they were given is asked for first.
@@ -185,7 +183,6 @@ impl RedisStore {
             capacity: config.capacity,
             router,
             feed,
-            submits: Notify::new(),
             turn: AtomicU16::new(0),
             unanswered: Mutex::default(),
             absences: absence::Absences::default(),
@@ -233,9 +230,9 @@ impl Store for RedisStore {
         Some(&self.feed.recent)
     }
 
-    fn submits(&self) -> Option<&Notify> {
-        // Of more the one to ask would not be known.
-        (self.partitions == 1).then_some(&self.submits)
+    fn prompts(&self) -> Option<&Prompts> {
+        // Of more the one to ask would not be known, and each has numbers of its own.
+        (self.partitions == 1).then_some(&self.feed.prompts)
     }
 
     async fn submit(&self, submission: Submission) -> Result<Accepted, Error> {

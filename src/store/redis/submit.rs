@@ -66,7 +66,7 @@ impl RedisStore {
         let take_back = apart::take_back(&ahead);
         // Polled first, the call is sent by the time somebody is told.
         let (answered, ()) = tokio::join!(biased; self.run_submit(ahead, script), async {
-            self.submits.notify_one();
+            self.feed.prompts.say();
         });
         let accepted = answered.and_then(|answered| self.verdict(submission, &answered, began));
         if !matches!(accepted, Ok(_) | Err(Error::Unavailable(_))) {

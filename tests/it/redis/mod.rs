@@ -4,6 +4,7 @@ mod damage;
 mod failover;
 mod faults;
 mod large;
+mod prompts;
 mod recent;
 mod scripts;
 mod start;
