@@ -55,7 +55,8 @@ impl RedisStore {
         let mut whole = false;
         while !open.is_empty() {
             let (mut calls, mut members) = (Vec::new(), Vec::new());
-            // Of two commits of one task the second has to find what the first has left.
+            // Of two commits of one task the second has to find what the first has left, also when both are tried again.
+            open.sort_unstable();
             let mut ids = HashSet::with_capacity(open.len());
             let is_first = |index: &usize| ids.insert(commits[*index].task.id);
             let (firsts, seconds): (Vec<_>, Vec<_>) = open.into_iter().partition(is_first);
