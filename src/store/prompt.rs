@@ -18,6 +18,8 @@ pub struct Look {
     said: u64,
     /// The last announcement that there may be something.
     announced: u64,
+    /// How often hints were lost: a store that has lost writes may give numbers anew.
+    gaps: u64,
 }
 
 #[derive(Debug, Default)]
@@ -37,19 +39,31 @@ impl Prompts {
     /// nothing that could be started.
     pub(super) fn looked(&self, look: Look, number: u64) {
         let mut state = self.state.lock();
+        let gaps = state.now.gaps;
         let looked = &mut state.looked;
         looked.said = looked.said.max(look.said);
-        looked.announced = looked.announced.max(look.announced).max(number);
+        if look.gaps == gaps {
+            looked.announced = looked.announced.max(look.announced).max(number);
+        }
     }
 
-    /// There may be something: a submit was sent, or hints were lost.
+    /// There may be something: a submit was sent.
     pub(super) fn say(&self) {
-        self.change(|now| now.said += 1);
+        self.change(|state| state.now.said += 1);
+    }
+
+    /// There may be something: hints were lost. Numbers from before count no more.
+    pub(super) fn missed_some(&self) {
+        self.change(|state| {
+            state.now.said += 1;
+            state.now.gaps += 1;
+            (state.now.announced, state.looked.announced) = (0, 0);
+        });
     }
 
     /// The announcement of this number says that there may be something.
     pub(super) fn announce(&self, number: u64) {
-        self.change(|now| now.announced = now.announced.max(number));
+        self.change(|state| state.now.announced = state.now.announced.max(number));
     }
 
     /// Waits until there may be something that no acquire has looked for.
@@ -63,9 +77,9 @@ impl Prompts {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Look)) {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock();
-        change(&mut state.now);
+        change(&mut state);
         let is_due = state.is_due();
         drop(state);
         if is_due {
@@ -123,6 +137,21 @@ mod tests {
         prompts.announce(10);
         prompts.looked(look, 9);
         assert!(is_due(&prompts));
+    }
+
+    #[test]
+    fn numbers_that_are_given_anew_prompt_acquires_again() {
+        let prompts = Prompts::default();
+        prompts.announce(9);
+        prompts.looked(prompts.look(), 9);
+        let before = prompts.look();
+        prompts.missed_some();
+        // It was sent before the gap, and counts by its time alone.
+        prompts.looked(before, 9);
+        prompts.looked(prompts.look(), 3);
+        assert!(!is_due(&prompts));
+        prompts.announce(4);
+        assert!(is_due(&prompts), "it is not 9 that has to be passed");
     }
 
     #[tokio::test]

@@ -245,7 +245,7 @@ impl Feed {
         match &change {
             Change::Gap => {
                 self.recent.missed_some();
-                self.prompts.say();
+                self.prompts.missed_some();
             }
             Change::Amended(batch) => self.recent.amended(*batch),
             Change::Moved(_) | Change::Noted(_) => {}
