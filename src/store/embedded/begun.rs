@@ -104,3 +104,68 @@ fn decode(bytes: &[u8; ENTRY_LEN]) -> Option<(TaskId, u64, WorkerId)> {
     let revision = u64::from(u32::from_be_bytes(*revision));
     Some((TaskId::from_bytes(*id), revision, worker))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::{
+        super::acquire::tests::{Desk, ids},
+        *,
+    };
+
+    /// Tasks that a worker has been given.
+    fn begun(count: u32) -> Vec<Task> {
+        let mut desk = Desk::new();
+        let submitted = desk.submit(1, count, 0);
+        let taken = desk.acquire(count as usize);
+        assert_eq!(ids(&taken), submitted);
+        taken.acquired.tasks
+    }
+
+    fn noted(home: &TempDir) -> Lost {
+        Begun::open(home.path()).unwrap().1
+    }
+
+    #[test]
+    fn what_a_group_began_is_known_until_the_one_after_the_next() {
+        let home = TempDir::new().unwrap();
+        let (mut file, known) = Begun::open(home.path()).unwrap();
+        assert!(known.is_empty());
+        let fit = (HALF / ENTRY_LEN) as u32;
+        let tasks = begun(3 * fit);
+        let groups: Vec<&[Task]> = tasks.chunks(fit as usize).collect();
+        assert!(file.note(groups[0]));
+        assert!(!file.note(&groups[1][..1]), "its half is full");
+        file.take_off();
+        assert!(file.note(groups[1]));
+        let known = noted(&home);
+        assert!(tasks[..2 * fit as usize].iter().all(|task| {
+            let worker = task.last().worker.unwrap();
+            known.get(&task.id) == Some(&(task.revision(), worker))
+        }));
+        // The first is on disk by now.
+        file.take_off();
+        assert!(file.note(groups[2]));
+        let known = noted(&home);
+        assert!(groups[0].iter().all(|task| !known.contains_key(&task.id)));
+        assert_eq!(known.len(), 2 * fit as usize);
+    }
+
+    #[test]
+    fn a_damaged_or_cut_entry_says_nothing() {
+        let home = TempDir::new().unwrap();
+        let tasks = begun(3);
+        assert!(Begun::open(home.path()).unwrap().0.note(&tasks));
+        let path = home.path().join(BEGUN);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[ENTRY_LEN + 20] ^= 1;
+        bytes.truncate(3 * ENTRY_LEN - 1);
+        fs::write(&path, bytes).unwrap();
+        let known = noted(&home);
+        assert_eq!(known.len(), 1);
+        assert!(known.contains_key(&tasks[0].id));
+    }
+}

@@ -15,14 +15,14 @@ use crate::{
 const NOW: Timestamp = Timestamp(1_000);
 const LEASE: Duration = Duration::from_secs(15);
 
-struct Desk {
+pub(in crate::store::embedded) struct Desk {
     machine: Machine,
     promise: Promise,
     _home: TempDir,
 }
 
 impl Desk {
-    fn new() -> Desk {
+    pub(in crate::store::embedded) fn new() -> Desk {
         let home = TempDir::new().unwrap();
         let (disk, promise) = open::open(home.path(), false).unwrap();
         let clock = Arc::new(ManualClock::new(NOW));
@@ -37,7 +37,12 @@ impl Desk {
     }
 
     /// Each task may cost as much as its batch may spend.
-    fn submit(&mut self, number: u64, count: u32, cost: u32) -> Vec<TaskId> {
+    pub(in crate::store::embedded) fn submit(
+        &mut self,
+        number: u64,
+        count: u32,
+        cost: u32,
+    ) -> Vec<TaskId> {
         let spec = Arc::new(Spec {
             work: Work::Prompt { text: "x".into() },
             custom_id: String::new(),
@@ -70,7 +75,7 @@ impl Desk {
         accepted.ids.iter().collect()
     }
 
-    fn acquire(&mut self, max: usize) -> Taken {
+    pub(in crate::store::embedded) fn acquire(&mut self, max: usize) -> Taken {
         self.machine.acquire(WorkerId(7), max, LEASE).unwrap()
     }
 
@@ -86,7 +91,7 @@ impl Desk {
     }
 }
 
-fn ids(taken: &Taken) -> Vec<TaskId> {
+pub(in crate::store::embedded) fn ids(taken: &Taken) -> Vec<TaskId> {
     taken.acquired.tasks.iter().map(|task| task.id).collect()
 }
 
