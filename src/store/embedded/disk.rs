@@ -1,8 +1,8 @@
 //! What lies on disk: the keyspaces, and how their keys and small records are written.
 
-use std::{fs::File, io::ErrorKind, path::Path, sync::Arc};
+use std::{fs::File, io::ErrorKind, path::Path};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, compaction::Leveled};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::journal::COMMIT_SEQ;
 use crate::{
@@ -25,11 +25,6 @@ const JOURNAL_BYTES: u64 = 128 << 20;
 /// Threads that flush and compact. The database has one of them flush only, which takes up whatever is to be compacted
 /// and puts it back at once, again and again, until another has time for it: with two, it spins through every compaction.
 const DATABASE_THREADS: usize = 4;
-/// So many new tables of a keyspace are merged together. Most keys begin with a time, so that a table is rarely looked
-/// into for a key of another one's time, and the more are merged at once, the less is written again. At 20 the database slows writes down.
-const MERGED_TOGETHER: u8 = 12;
-/// How large merged tables become: of those there are already, the last one or two are written again.
-const TABLE_BYTES: u64 = 32 << 20;
 
 /// The open database. Dropping the last clone of its handles closes it, and only then releases the directory.
 pub(super) struct Disk {
@@ -68,15 +63,9 @@ impl Disk {
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(DATABASE_THREADS)
             .open()?;
-        let merging = Leveled::default()
-            .with_l0_threshold(MERGED_TOGETHER)
-            .with_table_target_size(TABLE_BYTES);
-        let merging = Arc::new(merging);
         let keyspace = |name: &str, bytes: u64| {
             db.keyspace(name, || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(bytes)
-                    .compaction_strategy(merging.clone())
+                KeyspaceCreateOptions::default().max_memtable_size(bytes)
             })
         };
         let meta = keyspace("meta", SMALL_MEMTABLE)?;
