@@ -154,6 +154,32 @@ impl Work {
     }
 }
 
+#[cfg(test)]
+impl Spec {
+    /// A prompt submitted now, for tests to which nothing else about it matters.
+    pub(crate) fn of_prompt(text: impl Into<String>, now: Timestamp) -> Spec {
+        Spec {
+            work: Work::Prompt { text: text.into() },
+            custom_id: String::new(),
+            model: String::new(),
+            priority: Priority::Normal,
+            timeout_ms: 1,
+            deadline: now,
+            not_before: None,
+            status_retention_ms: 2,
+            result_retention_ms: 3,
+            max_attempts: 4,
+            labels: BTreeMap::new(),
+            retry_of: None,
+            create_time: now,
+            caching: None,
+            stream: false,
+            max_cost_micros: 0,
+            validation_retries: None,
+        }
+    }
+}
+
 /// Which waiting task starts first. The numbers are those of the wire and of stored records.
 #[derive(
     Clone,

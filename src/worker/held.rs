@@ -141,30 +141,12 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        model::{BatchId, Event, IdRange, Priority, Spec, Work, WorkerId},
+        model::{BatchId, Event, IdRange, Spec, WorkerId},
     };
 
     fn acquired(times: u32) -> Task {
         let now = Timestamp(1);
-        let spec = Spec {
-            work: Work::Prompt { text: "p".into() },
-            custom_id: String::new(),
-            model: String::new(),
-            priority: Priority::Normal,
-            timeout_ms: 1,
-            deadline: now,
-            not_before: None,
-            status_retention_ms: 1,
-            result_retention_ms: 1,
-            max_attempts: 1,
-            labels: [].into(),
-            retry_of: None,
-            create_time: now,
-            caching: None,
-            stream: false,
-            max_cost_micros: 0,
-            validation_retries: None,
-        };
+        let spec = Spec::of_prompt("p", now);
         let id = IdRange::new(now, 0, 1, 1).first;
         let mut task = Task::new(id, BatchId::new(now, 0, 1), Arc::new(spec), 1);
         let worker = WorkerId(1);

@@ -194,32 +194,12 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        model::{BatchId, IdRange, Priority, Spec, Work},
+        model::{BatchId, IdRange, Spec},
     };
 
     fn record(id: TaskId, bytes: usize) -> Vec<u8> {
         let now = Timestamp(1);
-        let spec = Spec {
-            work: Work::Prompt {
-                text: "x".repeat(bytes),
-            },
-            custom_id: String::new(),
-            model: String::new(),
-            priority: Priority::Normal,
-            timeout_ms: 1,
-            deadline: now,
-            not_before: None,
-            status_retention_ms: 1,
-            result_retention_ms: 1,
-            max_attempts: 1,
-            labels: Default::default(),
-            retry_of: None,
-            create_time: now,
-            caching: None,
-            stream: false,
-            max_cost_micros: 0,
-            validation_retries: None,
-        };
+        let spec = Spec::of_prompt("x".repeat(bytes), now);
         let task = Task::new(id, BatchId::new(now, 0, 1), Arc::new(spec), 1);
         record::encode_without(&task, of(&task))
     }

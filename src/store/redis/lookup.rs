@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        model::{BatchId, Event, IdRange, Priority, Spec, Status, Work, WorkerId},
+        model::{BatchId, Event, IdRange, Spec, Status, WorkerId},
         store::record,
     };
 
@@ -198,26 +198,7 @@ mod tests {
 
     fn task() -> Task {
         let id = IdRange::new(NOW, 0, 1, 1).first;
-        let text = "why?".to_owned();
-        let spec = Spec {
-            work: Work::Prompt { text },
-            custom_id: String::new(),
-            model: String::new(),
-            priority: Priority::Normal,
-            timeout_ms: 1,
-            deadline: NOW,
-            not_before: None,
-            status_retention_ms: 1,
-            result_retention_ms: 1,
-            max_attempts: 1,
-            labels: Default::default(),
-            retry_of: None,
-            create_time: NOW,
-            caching: None,
-            stream: false,
-            max_cost_micros: 0,
-            validation_retries: None,
-        };
+        let spec = Spec::of_prompt("why?", NOW);
         Task::new(id, BatchId::new(NOW, 0, 1), Arc::new(spec), 1)
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::ManualClock,
-    model::{IdRange, Priority, Spec, Work},
+    model::{IdRange, Spec},
     store::{Append, Capacity, Commit, Guard, Submission, Verdict},
 };
 
@@ -44,23 +44,9 @@ impl Desk {
         cost: u32,
     ) -> Vec<TaskId> {
         let spec = Arc::new(Spec {
-            work: Work::Prompt { text: "x".into() },
-            custom_id: String::new(),
-            model: String::new(),
-            priority: Priority::Normal,
-            timeout_ms: 1,
             deadline: NOW + LEASE,
-            not_before: None,
-            status_retention_ms: 2,
-            result_retention_ms: 3,
-            max_attempts: 4,
-            labels: [].into(),
-            retry_of: None,
-            create_time: NOW,
-            caching: None,
-            stream: false,
             max_cost_micros: cost,
-            validation_retries: None,
+            ..Spec::of_prompt("x", NOW)
         });
         let submission = Submission {
             batch_id: BatchId::new(NOW, 0, number),

@@ -3,33 +3,13 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     clock::Timestamp,
-    model::{BatchId, Event, IdRange, Priority, Spec, Work, WorkerId},
+    model::{BatchId, Event, IdRange, Spec, WorkerId},
 };
 
 const NOW: Timestamp = Timestamp(1_000);
 
 fn tasks(count: u32, bytes: usize) -> Vec<Task> {
-    let spec = Arc::new(Spec {
-        work: Work::Prompt {
-            text: "x".repeat(bytes),
-        },
-        custom_id: String::new(),
-        model: String::new(),
-        priority: Priority::Normal,
-        timeout_ms: 1,
-        deadline: NOW,
-        not_before: None,
-        status_retention_ms: 2,
-        result_retention_ms: 3,
-        max_attempts: 4,
-        labels: [].into(),
-        retry_of: None,
-        create_time: NOW,
-        caching: None,
-        stream: false,
-        max_cost_micros: 0,
-        validation_retries: None,
-    });
+    let spec = Arc::new(Spec::of_prompt("x".repeat(bytes), NOW));
     let ids = IdRange::new(NOW, 0, 7, count);
     let tasks = ids
         .iter()
