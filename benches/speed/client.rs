@@ -1,16 +1,20 @@
 //! The user's side: submits over gRPC in several calls at a time, and watches the batch to its end.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tidings::{
     model::{Status, TaskId},
     proto::v1::{
-        FunctionCall, SubmitBatchRequest, Task, TaskSpec, WatchBatchRequest,
+        FunctionCall, SubmitBatchRequest, Task, TaskSpec, WatchBatchRequest, WatchBatchResponse,
         task_service_client::TaskServiceClient, task_spec::Work, watch_batch_response::Event,
     },
 };
-use tonic::transport::Channel;
+use tokio::task::JoinHandle;
+use tonic::{Streaming, transport::Channel};
 
 use super::{Fallible, history::Seen};
 
@@ -125,77 +129,90 @@ pub(crate) struct Round {
     pub(crate) told: Vec<Told>,
     /// From the first call to the last transition.
     pub(crate) took: Duration,
-    /// The same from the end of the first call on.
+    /// The same without the first call.
     pub(crate) rest_took: Duration,
 }
 
 /// Submits `count` tasks through all of `clients` in turns, and watches them to their end through the first.
 pub(crate) async fn run(clients: &[Client], job: Job, count: usize) -> Fallible<Round> {
-    run_beside(clients, &[], 0, job, count).await
+    Begun::new(clients, job, count).await?.finish(clients).await
 }
 
-/// The same, beside so many streams of the same batch that nobody reads, spread over `others`.
-pub(crate) async fn run_beside(
-    clients: &[Client],
-    others: &[Client],
-    unread: usize,
+/// A round of which one call is made and watched.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The batch of all its tasks.
+    pub(crate) batch: String,
+    ids: Vec<String>,
     job: Job,
-    count: usize,
-) -> Fallible<Round> {
-    let began = Instant::now();
-    let calls: Vec<_> = (0..count)
-        .step_by(job.per_call())
-        .map(|from| from..(from + job.per_call()).min(count))
-        .collect();
-    let (first, rest) = calls.split_first().ok_or("no tasks")?;
-    let [watcher, ..] = clients else {
-        return Err("no client".into());
-    };
-    let request = |call: &std::ops::Range<usize>, batch: &str, keep_open| SubmitBatchRequest {
-        tasks: call.clone().map(|number| job.spec(number)).collect(),
+    /// The calls that follow.
+    rest: Vec<Range<usize>>,
+    watching: JoinHandle<Fallible<(Vec<Told>, Instant)>>,
+    began: Instant,
+}
+
+impl Begun {
+    /// Makes the first call through the first of `clients`, and watches its batch from there.
+    pub(crate) async fn new(clients: &[Client], job: Job, count: usize) -> Fallible<Begun> {
+        let began = Instant::now();
+        let mut rest: Vec<_> = (0..count)
+            .step_by(job.per_call())
+            .map(|from| from..(from + job.per_call()).min(count))
+            .collect();
+        if rest.is_empty() {
+            return Err("no tasks".into());
+        }
+        let first = rest.remove(0);
+        let watcher = clients.first().ok_or("no client")?;
+        let made = request(job, first, "", !rest.is_empty());
+        let made = watcher.clone().submit_batch(made).await?.into_inner();
+        let watching = tokio::spawn(watch(watcher.clone(), made.batch_id.clone(), count));
+        Ok(Begun {
+            batch: made.batch_id,
+            ids: made.task_ids,
+            job,
+            rest,
+            watching,
+            began,
+        })
+    }
+
+    /// Makes all other calls, and answers once the last transition is told.
+    pub(crate) async fn finish(mut self, clients: &[Client]) -> Fallible<Round> {
+        let rest_began = Instant::now();
+        if let Some(last) = self.rest.pop() {
+            let calls = self.rest.drain(..).zip(clients.iter().cycle());
+            let (job, batch) = (self.job, &self.batch);
+            let submits = calls.map(|(call, client)| {
+                let (mut client, made) = (client.clone(), request(job, call, batch, true));
+                async move { client.submit_batch(made).await }
+            });
+            let replies = stream::iter(submits).buffered(CALLS_IN_FLIGHT);
+            let replies: Vec<_> = replies.try_collect().await?;
+            let ids = replies.into_iter().map(|reply| reply.into_inner().task_ids);
+            self.ids.extend(ids.flatten());
+            let mut client = clients.first().ok_or("no client")?.clone();
+            let closing = request(job, last, &self.batch, false);
+            let closing = client.submit_batch(closing).await?.into_inner();
+            self.ids.extend(closing.task_ids);
+        }
+        let (told, ended) = self.watching.await??;
+        Ok(Round {
+            ids: self.ids,
+            told,
+            took: ended - self.began,
+            rest_took: ended.saturating_duration_since(rest_began),
+        })
+    }
+}
+
+fn request(job: Job, call: Range<usize>, batch: &str, keep_open: bool) -> SubmitBatchRequest {
+    SubmitBatchRequest {
+        tasks: call.map(|number| job.spec(number)).collect(),
         batch_id: batch.to_owned(),
         keep_open,
         ..SubmitBatchRequest::default()
-    };
-    let made = request(first, "", !rest.is_empty());
-    let made = watcher.clone().submit_batch(made).await?.into_inner();
-    let (batch, mut ids) = (made.batch_id, made.task_ids);
-    let watching = tokio::spawn(watch(watcher.clone(), batch.clone(), count));
-    let mut streams = Vec::with_capacity(unread);
-    for client in others.iter().cycle().take(unread) {
-        let mut client = client.clone();
-        streams.push(client.watch_batch(whole(&batch)).await?.into_inner());
     }
-    let rest_began = Instant::now();
-    if let Some((last, middle)) = rest.split_last() {
-        let submits = middle
-            .iter()
-            .zip(clients.iter().cycle())
-            .map(|(call, client)| {
-                let mut client = client.clone();
-                let (call, batch) = (call.clone(), batch.clone());
-                async move { client.submit_batch(request(&call, &batch, true)).await }
-            });
-        let replies = stream::iter(submits).buffered(CALLS_IN_FLIGHT);
-        let replies: Vec<_> = replies.try_collect().await?;
-        ids.extend(
-            replies
-                .into_iter()
-                .flat_map(|reply| reply.into_inner().task_ids),
-        );
-        let closing = watcher
-            .clone()
-            .submit_batch(request(last, &batch, false))
-            .await?;
-        ids.extend(closing.into_inner().task_ids);
-    }
-    let (told, ended) = watching.await??;
-    Ok(Round {
-        ids,
-        told,
-        took: ended - began,
-        rest_took: ended.saturating_duration_since(rest_began),
-    })
 }
 
 /// Every transition of the batch, and when the last one was told.
@@ -214,6 +231,20 @@ async fn watch(
         }
     }
     Ok((told, ended))
+}
+
+/// Opens so many streams of the batch, spread over `clients`.
+pub(crate) async fn streams(
+    clients: &[Client],
+    batch: &str,
+    count: usize,
+) -> Fallible<Vec<Streaming<WatchBatchResponse>>> {
+    let mut streams = Vec::with_capacity(count);
+    for client in clients.iter().cycle().take(count) {
+        let opened = client.clone().watch_batch(whole(batch)).await?;
+        streams.push(opened.into_inner());
+    }
+    Ok(streams)
 }
 
 /// All of a batch, with its results.

@@ -1,6 +1,6 @@
 //! What a workload plays on: a store, one or more servers on it, and connections to them.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use tempfile::TempDir;
 
@@ -12,6 +12,10 @@ use super::{
 
 /// Lines of a server's log that are told when it is over.
 const LINES_TOLD: usize = 10;
+/// Servers have nothing left to do once they use no more than this share of a core for so long. CPU time is counted
+/// in steps of 10 ms.
+const IDLE: f64 = 0.05;
+const QUIET: Duration = Duration::from_millis(200);
 
 /// Where tasks live, and how well they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -111,6 +115,19 @@ impl Stage {
         self.redis
             .as_ref()
             .map_or(Ok(0.0), |redis| redis.process.cpu_seconds())
+    }
+
+    /// Waits until the servers have nothing left to do.
+    pub(crate) async fn rest(&self) -> Fallible<()> {
+        let mut used = self.cpu_seconds()?;
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let now = self.cpu_seconds()?;
+            if now - used <= IDLE * QUIET.as_secs_f64() {
+                return Ok(());
+            }
+            used = now;
+        }
     }
 
     /// Bytes that the first server holds (`VmRSS`) or has held at most (`VmHWM`).
