@@ -35,7 +35,7 @@ pub enum Event {
         reset: bool,
         /// Where to resume.
         resume: Resume,
-        /// Others watch this batch here as well.
+        /// Others watch this batch here as well, and are about as far.
         shared: bool,
     },
     /// The batch as it is now.
@@ -139,7 +139,7 @@ struct Watcher {
     owes_reset: bool,
     /// The page that is being told, and how much of it was.
     telling: Option<(Arc<Page>, usize)>,
-    /// Others watched the batch when that page was read.
+    /// Others were about as far when that page was read.
     shared: bool,
     ready: VecDeque<Event>,
     /// The log went on past the page last read.
@@ -223,7 +223,7 @@ impl Watcher {
             false => (self.size * 2).min(LARGEST_PAGE),
         };
         self.telling = Some((page, 0));
-        self.shared = self.place.is_shared();
+        self.shared = self.place.has_company(self.at.after);
         Ok(())
     }
 

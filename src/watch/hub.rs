@@ -30,6 +30,9 @@ use crate::{
 const LEFT_EVERY: Duration = Duration::from_millis(20);
 /// Watchers that are woken without a pause.
 const WOKEN_AT_ONCE: usize = 512;
+/// So many entries of a log apart, watchers can still be told what is encoded once: 2 MiB of the 8 that are kept, where
+/// messages take 500 bytes.
+const NEAR: u64 = 4_096;
 
 /// Tells watchers when to look.
 pub struct Hub {
@@ -199,14 +202,22 @@ impl fmt::Debug for Hub {
 /// Who watches what: by key, and by a number of its own, so that one of many who watch the same leaves as fast as any.
 #[derive(Debug)]
 struct Table<K> {
-    slots: Mutex<BTreeMap<(K, u64), Weak<Slot>>>,
+    seats: Mutex<BTreeMap<(K, u64), Seat>>,
     next: AtomicU64,
+}
+
+/// One watcher.
+#[derive(Debug)]
+struct Seat {
+    slot: Weak<Slot>,
+    /// How far in a log it has come.
+    at: u64,
 }
 
 impl<K> Default for Table<K> {
     fn default() -> Self {
         Table {
-            slots: Mutex::new(BTreeMap::new()),
+            seats: Mutex::new(BTreeMap::new()),
             next: AtomicU64::new(0),
         }
     }
@@ -227,9 +238,9 @@ impl<K: Ord + Copy> Table<K> {
     }
 
     fn each(&self, key: &K, act: impl Fn(&Slot)) -> usize {
-        let all = self.slots.lock();
-        let slots = all.range((*key, 0)..=(*key, u64::MAX));
-        let slots = slots.filter_map(|(_, slot)| slot.upgrade());
+        let all = self.seats.lock();
+        let seats = all.range((*key, 0)..=(*key, u64::MAX));
+        let slots = seats.filter_map(|(_, seat)| seat.slot.upgrade());
         slots.map(|slot| act(&slot)).count()
     }
 
@@ -245,38 +256,43 @@ impl<K: Ord + Copy> Table<K> {
     /// Wakes some of those behind this place; answers the last one's, and how many there were.
     fn wake_after(&self, last: Option<(K, u64)>) -> Option<((K, u64), usize)> {
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let all = self.slots.lock();
+        let all = self.seats.lock();
         let behind = all.range((after, Bound::Unbounded)).take(WOKEN_AT_ONCE);
         let (mut reached, mut woken) = (None, 0);
-        for (place, slot) in behind {
+        for (place, seat) in behind {
             (reached, woken) = (Some(*place), woken + 1);
-            if let Some(slot) = slot.upgrade() {
+            if let Some(slot) = seat.slot.upgrade() {
                 slot.wake();
             }
         }
         reached.map(|place| (place, woken))
     }
 
-    /// Whether there is more than one.
-    fn is_shared(&self, key: &K) -> bool {
-        let all = self.slots.lock();
-        all.range((*key, 0)..=(*key, u64::MAX)).nth(1).is_some()
+    /// Takes note of how far a watcher has come. Answers whether anybody else is within `NEAR` of that.
+    fn come_to(&self, key: K, own: u64, at: u64) -> bool {
+        let mut all = self.seats.lock();
+        if let Some(seat) = all.get_mut(&(key, own)) {
+            seat.at = at;
+        }
+        let mut seats = all.range((key, 0)..=(key, u64::MAX));
+        seats.any(|((_, number), seat)| *number != own && seat.at.abs_diff(at) <= NEAR)
     }
 
     fn len(&self) -> usize {
-        self.slots.lock().len()
+        self.seats.lock().len()
     }
 
     /// Answers the number under which the slot is known.
     fn insert(&self, key: K, slot: &Arc<Slot>) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut slots = self.slots.lock();
-        slots.insert((key, number), Arc::downgrade(slot));
+        let slot = Arc::downgrade(slot);
+        let mut seats = self.seats.lock();
+        seats.insert((key, number), Seat { slot, at: 0 });
         number
     }
 
     fn remove(&self, key: K, number: u64) {
-        self.slots.lock().remove(&(key, number));
+        self.seats.lock().remove(&(key, number));
     }
 }
 
@@ -305,9 +321,10 @@ impl<K: Ord + Copy> Place<K> {
         }
     }
 
-    /// Whether others watch the same.
-    pub(super) fn is_shared(&self) -> bool {
-        (self.table)(&self.hub).is_shared(&self.key)
+    /// Says that the watcher has come to this position of a log. Answers whether others are so near that they are likely
+    /// to be told the same soon, or were a moment ago: whoever does not read falls behind, and is no company.
+    pub(super) fn has_company(&self, at: u64) -> bool {
+        (self.table)(&self.hub).come_to(self.key, self.number, at)
     }
 }
 
@@ -357,14 +374,29 @@ mod tests {
         let numbers = slots.each_ref().map(|slot| table.insert(7, slot));
         table.remove(7, numbers[1]);
         assert_eq!((table.wake(&7), table.len()), (2, 2));
-        assert!(table.is_shared(&7));
+        assert!(table.come_to(7, numbers[0], 0));
         let woken = slots.each_ref().map(|slot| slot.take_moved().is_some());
         assert_eq!(woken, [true, false, true]);
         table.remove(7, numbers[2]);
         table.insert(8, &slots[2]);
         assert!(
-            !table.is_shared(&7),
+            !table.come_to(7, numbers[0], 0),
             "who watches something else does not count"
+        );
+    }
+
+    #[test]
+    fn who_has_fallen_far_behind_is_no_company() {
+        let table = Table::default();
+        let slots: [Arc<Slot>; 3] = Default::default();
+        let numbers = slots.each_ref().map(|slot| table.insert(7, slot));
+        let [first, second, third] = numbers;
+        assert!(table.come_to(7, second, 9) && table.come_to(7, third, 9));
+        assert!(!table.come_to(7, first, NEAR + 10));
+        assert!(table.come_to(7, second, 10), "the third is there");
+        assert!(
+            table.come_to(7, first, NEAR + 10),
+            "the second is near again"
         );
     }
 }
