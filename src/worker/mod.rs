@@ -11,6 +11,7 @@ mod backoff;
 mod cache;
 mod checked;
 mod committer;
+mod flow;
 pub mod function;
 mod held;
 mod janitor;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::FutureExt as _;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,6 +42,10 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
 
 /// When a task comes back whose answer too many others wait for as well: longer each time, as all waits charged to time.
 const COME_BACK: Wait = Wait::Told(Duration::from_secs(5));
+
+/// A task that was marked as sent so long ago, and had no place since, is marked anew before its call goes out: its lease
+/// may have been lost meanwhile.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Runs tasks, one call each.
 pub(super) struct Runner {
@@ -103,6 +108,7 @@ impl Runner {
             match &task.spec.work {
                 Work::Function { name, arguments } => {
                     slot.waiting().into_iter().for_each(Waiting::needs_none);
+                    slot.run().await;
                     let answer = self.call_function(task.clone(), name, arguments, progress);
                     answer.await.map(Some)
                 }
@@ -147,7 +153,7 @@ impl Runner {
         // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
         let denied = CancellationToken::new();
         let may_not = slot.was_aside().then(|| denied.clone());
-        let attempt = self.attempt(task, slot.waiting(), trace, may_not);
+        let attempt = self.attempt(task, slot, trace, may_not);
         let ended = tokio::select! {
             biased;
             () = denied.cancelled() => return Ok(None),
@@ -164,12 +170,12 @@ impl Runner {
         call.end(checked).map(Some)
     }
 
-    /// A call of the task's own, which begins when `waiting` is dropped. Of a task that had stepped aside `may_not` is
-    /// cancelled when it cannot be paid for.
+    /// A call of the task's own, once it may run. Of a task that had stepped aside `may_not` is cancelled when it cannot
+    /// be paid for.
     async fn attempt(
         &self,
         task: &Task,
-        waiting: Option<Waiting>,
+        slot: &mut Slot,
         trace: &Trace,
         may_not: Option<CancellationToken>,
     ) -> Result<Outcome, Failed> {
@@ -180,7 +186,7 @@ impl Runner {
                 "the worker that ran the task serves no requests to its path",
             ));
         };
-        waiting.iter().for_each(Waiting::needs_turn);
+        slot.needs_turn();
         // The key changes only after a definite failure: sending again after an ambiguous one carries the same key,
         // so that an upstream that honours it does not bill twice.
         let generation = task.generation();
@@ -194,14 +200,30 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(task, &trace.memory)),
         };
         let mark = async {
-            if !self.marker.mark(task, may_not.is_some()).await {
+            if !self.prepare(task, slot, may_not.is_some()).await {
                 may_not.iter().for_each(CancellationToken::cancel);
                 return std::future::pending().await;
             }
-            drop(waiting);
             trace.sent.store(true, Ordering::Relaxed);
         };
         self.upstream.complete(&call, mark).await
+    }
+
+    /// Marks the task as sent, and waits for its place among those that run. False when it cannot be sent after all,
+    /// which may only be where it had stepped aside.
+    async fn prepare(&self, task: &Task, slot: &mut Slot, was_aside: bool) -> bool {
+        loop {
+            if !slot.ready(self.marker.mark(task, was_aside)).await {
+                return false;
+            }
+            let marked = Instant::now();
+            // It has had its turn at the upstream.
+            drop(slot.waiting());
+            slot.run().await;
+            if marked.elapsed() < FRESH {
+                return true;
+            }
+        }
     }
 
     async fn call_function(

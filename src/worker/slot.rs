@@ -1,16 +1,23 @@
-//! Room for tasks: how many run at once, and how many more may wait in hand for the call of an equal one.
+//! Room for tasks: how many run at once, how many are made ready for places that are about to come free, and how many
+//! more may wait in hand for the call of an equal one.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::appetite::{Appetite, Waiting};
+use super::{
+    appetite::{Appetite, Waiting},
+    flow::Flow,
+};
 
 /// Tasks in hand that wait without running. They cost memory alone; beyond this they wait in the queue.
 const MAX_ASIDE: usize = 4_096;
 
 /// One in so many of the answers that may be awaited at once may wait for their commit besides, where they were paid for.
 const PAID_SHARE: usize = 8;
+/// One in so many of the tasks that run may be in hand besides, ready to run, at most. Where answers take seconds no place
+/// comes free within the time that it takes to acquire a task, and none is taken ahead.
+const READY_SHARE: usize = 8;
 
 /// The room of one process.
 #[derive(Clone, Debug)]
@@ -18,7 +25,12 @@ pub(super) struct Room(Arc<Places>);
 
 #[derive(Debug)]
 struct Places {
+    /// Tasks in hand, those that run and those that are made ready.
+    taken: Arc<Semaphore>,
     running: Arc<Semaphore>,
+    /// How many may be made ready besides those that run, at most.
+    spare: usize,
+    flow: Arc<Flow>,
     aside: Arc<Semaphore>,
     /// As many again as run may have ended at no cost and wait for their commit: others run meanwhile.
     ended: Arc<Semaphore>,
@@ -30,7 +42,11 @@ struct Places {
 impl Room {
     /// Room for so many running tasks.
     pub(super) fn new(concurrency: usize) -> Self {
+        let spare = concurrency / READY_SHARE;
         Room(Arc::new(Places {
+            taken: Arc::new(Semaphore::new(concurrency + spare)),
+            spare,
+            flow: Arc::default(),
             running: Arc::new(Semaphore::new(concurrency)),
             aside: Arc::new(Semaphore::new(MAX_ASIDE)),
             ended: Arc::new(Semaphore::new(concurrency)),
@@ -41,11 +57,21 @@ impl Room {
 
     /// Waits for a free place; none when there never will be one.
     pub(super) async fn enter(&self) -> Option<Free> {
-        let places = self.0.running.clone().acquire_owned().await.ok()?;
+        let reserve = self.reserve();
+        // As many can be had at once as are needed to leave the reserve.
+        let all = u32::try_from(reserve + 1).ok()?;
+        let mut places = self.0.taken.clone().acquire_many_owned(all).await.ok()?;
+        drop(places.split(reserve));
         Some(Free {
             places,
+            taken_at: self.0.flow.mark(),
             room: self.clone(),
         })
+    }
+
+    /// How many places are to be left for now: for more tasks than are expected to run soon.
+    fn reserve(&self) -> usize {
+        self.0.spare.saturating_sub(self.0.flow.expected())
     }
 
     /// Waits until tasks may be taken where no more than `turns` may wait for theirs. Answers how many.
@@ -58,18 +84,21 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Free {
     places: OwnedSemaphorePermit,
+    /// Where the flow stood before the tasks were asked for.
+    taken_at: usize,
     room: Room,
 }
 
 impl Free {
     /// Takes what else is free now, up to so many in all.
     pub(super) fn grow(&mut self, most: usize) {
-        let running = &self.room.0.running;
+        let taken = &self.room.0.taken;
         let more = most.saturating_sub(self.len());
-        let more = more.min(running.available_permits());
+        let free = taken.available_permits();
+        let more = more.min(free.saturating_sub(self.room.reserve()));
         // What others were faster to take is not free.
         if let Ok(more) = u32::try_from(more)
-            && let Ok(more) = running.clone().try_acquire_many_owned(more)
+            && let Ok(more) = taken.clone().try_acquire_many_owned(more)
         {
             self.places.merge(more);
         }
@@ -85,7 +114,9 @@ impl Free {
         let place = self.places.split(1)?;
         Some(Slot {
             place: Some(place),
-            is_running: true,
+            run: None,
+            is_taken: true,
+            freed: self.room.0.flow.since(self.taken_at),
             waiting: Some(self.room.0.appetite.take()),
             was_aside: false,
             room: self.room.clone(),
@@ -93,12 +124,30 @@ impl Free {
     }
 }
 
+/// One of those that run.
+#[derive(Debug)]
+struct Run {
+    _permit: OwnedSemaphorePermit,
+    flow: Arc<Flow>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.flow.free();
+    }
+}
+
 /// What one task takes of it.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// Among those that run, or that wait aside, or that have ended and wait for their commit.
+    /// Among those that run or are made ready, or that wait aside, or that have ended and wait for their commit.
     place: Option<OwnedSemaphorePermit>,
-    is_running: bool,
+    /// It runs.
+    run: Option<Run>,
+    /// It runs or is made ready.
+    is_taken: bool,
+    /// Places that have come free while it was made ready.
+    freed: usize,
     /// None unless the task waits for its turn at the upstream.
     waiting: Option<Waiting>,
     /// The task has stepped aside at some time.
@@ -112,15 +161,21 @@ impl Slot {
         self.waiting.take()
     }
 
+    /// The task turned out to need a turn at the upstream.
+    pub(super) fn needs_turn(&self) {
+        self.waiting.iter().for_each(Waiting::needs_turn);
+    }
+
     /// Whether so many tasks wait aside that there is no room for this one as well.
     pub(super) fn is_stuck(&self) -> bool {
-        self.is_running && self.room.0.aside.available_permits() == 0
+        self.is_taken && self.room.0.aside.available_permits() == 0
     }
 
     /// Lets another task run, and have its turn, while this one waits. Answers whether it does so for the first time.
     pub(super) fn step_aside(&mut self) -> bool {
         self.waiting = None;
-        if std::mem::replace(&mut self.is_running, false) {
+        self.run = None;
+        if std::mem::replace(&mut self.is_taken, false) {
             // None where others took the last places since it was looked: a few more do no harm.
             self.place = self.room.0.aside.clone().try_acquire_owned().ok();
         }
@@ -134,8 +189,32 @@ impl Slot {
         let ended = if was_paid { &room.paid } else { &room.ended };
         if let Ok(place) = ended.clone().try_acquire_owned() {
             self.place = Some(place);
-            self.is_running = false;
+            self.run = None;
+            self.is_taken = false;
         }
+    }
+
+    /// Waits until the task may run. Until then it is in hand, and somebody else runs in its place.
+    pub(super) async fn run(&mut self) {
+        if self.run.is_some() {
+            return;
+        }
+        let room = &self.room.0;
+        room.flow.learn(self.freed);
+        // The room is never closed.
+        let permit = room.running.clone().acquire_owned().await.ok();
+        self.run = permit.map(|permit| Run {
+            _permit: permit,
+            flow: room.flow.clone(),
+        });
+    }
+
+    /// Does what makes the task ready, which the estimate of how long that takes is to count.
+    pub(super) async fn ready<T>(&mut self, act: impl Future<Output = T>) -> T {
+        let mark = self.room.0.flow.mark();
+        let done = act.await;
+        self.freed += self.room.0.flow.since(mark);
+        done
     }
 
     /// Whether the task has stepped aside at some time.
@@ -143,12 +222,12 @@ impl Slot {
         self.was_aside
     }
 
-    /// Waits until the task may run again, if it had stepped aside.
+    /// Waits until the task is in hand again, if it had stepped aside.
     pub(super) async fn step_in(&mut self) {
-        if !self.is_running {
+        if !self.is_taken {
             // The room is never closed.
-            self.place = self.room.0.running.clone().acquire_owned().await.ok();
-            self.is_running = true;
+            self.place = self.room.0.taken.clone().acquire_owned().await.ok();
+            self.is_taken = true;
             // Not before: the pool holds a place while it waits for those that wait to begin.
             self.waiting = Some(self.room.0.appetite.take());
         }
