@@ -10,7 +10,6 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -42,10 +41,6 @@ const FUNCTION_BACKOFF: Wait = Wait::Backoff {
 
 /// When a task comes back whose answer too many others wait for as well: longer each time, as all waits charged to time.
 const COME_BACK: Wait = Wait::Told(Duration::from_secs(5));
-
-/// A task that was marked as sent so long ago, and had no place since, is marked anew before its call goes out: its lease
-/// may have been lost meanwhile.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// Runs tasks, one call each.
 pub(super) struct Runner {
@@ -200,30 +195,14 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(task, &trace.memory)),
         };
         let mark = async {
-            if !self.prepare(task, slot, may_not.is_some()).await {
+            let was_aside = may_not.is_some();
+            if !slot.send(|| self.marker.mark(task, was_aside)).await {
                 may_not.iter().for_each(CancellationToken::cancel);
                 return std::future::pending().await;
             }
             trace.sent.store(true, Ordering::Relaxed);
         };
         self.upstream.complete(&call, mark).await
-    }
-
-    /// Marks the task as sent, and waits for its place among those that run. False when it cannot be sent after all,
-    /// which may only be where it had stepped aside.
-    async fn prepare(&self, task: &Task, slot: &mut Slot, was_aside: bool) -> bool {
-        loop {
-            if !slot.ready(self.marker.mark(task, was_aside)).await {
-                return false;
-            }
-            let marked = Instant::now();
-            // It has had its turn at the upstream.
-            drop(slot.waiting());
-            slot.run().await;
-            if marked.elapsed() < FRESH {
-                return true;
-            }
-        }
     }
 
     async fn call_function(

@@ -1,9 +1,12 @@
 //! Room for tasks: how many run at once, how many are made ready for places that are about to come free, and how many
 //! more may wait in hand for the call of an equal one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 use super::{
     appetite::{Appetite, Waiting},
@@ -18,6 +21,9 @@ const PAID_SHARE: usize = 8;
 /// One in so many of the tasks that run may be in hand besides, ready to run, at most. Where answers take seconds no place
 /// comes free within the time that it takes to acquire a task, and none is taken ahead.
 const READY_SHARE: usize = 8;
+/// A task that was marked as sent so long ago, and had no place since, is marked anew before its call goes out: its lease
+/// may have been lost meanwhile.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The room of one process.
 #[derive(Clone, Debug)]
@@ -55,11 +61,11 @@ impl Room {
         }))
     }
 
-    /// Waits for a free place; none when there never will be one.
+    /// Waits for free places, as many as are worth asking for; none when there never will be any.
     pub(super) async fn enter(&self) -> Option<Free> {
         let reserve = self.reserve();
-        // As many can be had at once as are needed to leave the reserve.
-        let all = u32::try_from(reserve + 1).ok()?;
+        // The reserve is handed back: it is there when the rest is free.
+        let all = u32::try_from(reserve + self.expected() + 1).ok()?;
         let mut places = self.0.taken.clone().acquire_many_owned(all).await.ok()?;
         drop(places.split(reserve));
         Some(Free {
@@ -69,9 +75,15 @@ impl Room {
         })
     }
 
-    /// How many places are to be left for now: for more tasks than are expected to run soon.
+    /// How many places will come free while a task is made ready.
+    fn expected(&self) -> usize {
+        self.0.flow.expected().min(self.0.spare / 2)
+    }
+
+    /// How many places are left for now. Those who wait in hand are asked for when only as many are there as will run
+    /// meanwhile, and as many again at once: one by one each would cost a call to the store.
     fn reserve(&self) -> usize {
-        self.0.spare.saturating_sub(self.0.flow.expected())
+        self.0.spare - 2 * self.expected()
     }
 
     /// Waits until tasks may be taken where no more than `turns` may wait for theirs. Answers how many.
@@ -209,12 +221,25 @@ impl Slot {
         });
     }
 
-    /// Does what makes the task ready, which the estimate of how long that takes is to count.
-    pub(super) async fn ready<T>(&mut self, act: impl Future<Output = T>) -> T {
-        let mark = self.room.0.flow.mark();
-        let done = act.await;
-        self.freed += self.room.0.flow.since(mark);
-        done
+    /// The task has had its turn at the upstream: has it marked as sent, and waits until it may run. False when it
+    /// cannot be marked.
+    pub(super) async fn send<F>(&mut self, mark: impl Fn() -> F) -> bool
+    where
+        F: Future<Output = bool>,
+    {
+        loop {
+            let before = self.room.0.flow.mark();
+            if !mark().await {
+                return false;
+            }
+            self.freed += self.room.0.flow.since(before);
+            self.waiting = None;
+            let marked = Instant::now();
+            self.run().await;
+            if marked.elapsed() < FRESH {
+                return true;
+            }
+        }
     }
 
     /// Whether the task has stepped aside at some time.
@@ -235,127 +260,4 @@ impl Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::FutureExt as _;
-
-    use super::*;
-
-    fn free(room: &Room) -> Option<Free> {
-        room.enter().now_or_never().flatten()
-    }
-
-    fn slot(room: &Room) -> Option<Slot> {
-        free(room)?.fill()
-    }
-
-    #[test]
-    fn all_that_is_free_is_taken_at_once_and_given_back_when_it_is_not_used() {
-        let room = Room::new(4);
-        let busy = slot(&room).unwrap();
-        let mut taken = free(&room).unwrap();
-        taken.grow(2);
-        assert_eq!(taken.len(), 2);
-        taken.grow(100);
-        assert_eq!(taken.len(), 3);
-        assert!(free(&room).is_none());
-        let used = [taken.fill().unwrap(), taken.fill().unwrap()];
-        drop(taken);
-        let mut rest = free(&room).unwrap();
-        rest.grow(100);
-        assert_eq!(rest.len(), 1);
-        assert!(rest.fill().is_some());
-        assert!(rest.fill().is_none(), "it is used");
-        drop((busy, used, rest));
-        let mut all = free(&room).unwrap();
-        all.grow(100);
-        assert_eq!(all.len(), 4);
-    }
-
-    #[tokio::test]
-    async fn a_task_aside_leaves_its_place_to_others_and_waits_to_have_it_back() {
-        let room = Room::new(1);
-        let mut first = slot(&room).unwrap();
-        assert!(free(&room).is_none());
-        first.step_aside();
-        let second = slot(&room).unwrap();
-        assert!(first.step_in().now_or_never().is_none());
-        drop(second);
-        first.step_in().await;
-        assert!(free(&room).is_none());
-        drop(first);
-        assert!(free(&room).is_some());
-    }
-
-    #[tokio::test]
-    async fn a_task_aside_waits_for_no_turn_until_it_is_back() {
-        let room = Room::new(1);
-        let turns = || room.wait(|| Some(1)).now_or_never();
-        let mut places = room.enter().await.unwrap();
-        assert_eq!(turns(), Some(1));
-        let mut first = places.fill().unwrap();
-        assert_eq!(turns(), None);
-        first.step_aside();
-        assert_eq!(turns(), Some(1));
-        let other = free(&room).unwrap();
-        assert!(first.step_in().now_or_never().is_none());
-        assert_eq!(turns(), Some(1), "it has no place yet");
-        drop(other);
-        first.step_in().await;
-        assert_eq!(turns(), None);
-        drop(first.waiting());
-        assert_eq!(turns(), Some(1));
-    }
-
-    #[test]
-    fn as_many_as_may_run_may_wait_for_their_commit_besides() {
-        let room = Room::new(1);
-        let mut first = slot(&room).unwrap();
-        assert!(free(&room).is_none());
-        first.end(false);
-        let mut second = slot(&room).unwrap();
-        second.end(false);
-        assert!(free(&room).is_none());
-        drop(first);
-        assert!(free(&room).is_none(), "the second kept its place");
-        drop(second);
-        assert!(free(&room).is_some());
-    }
-
-    #[test]
-    fn of_answers_that_were_paid_for_fewer_may_wait_for_their_commit_besides() {
-        let room = Room::new(16);
-        let mut places = free(&room).unwrap();
-        places.grow(16);
-        let mut paid: Vec<Slot> = std::iter::from_fn(|| places.fill()).collect();
-        assert_eq!(paid.len(), 16);
-        paid.iter_mut().for_each(|slot| slot.end(true));
-        let mut more = free(&room).unwrap();
-        more.grow(16);
-        assert_eq!(more.len(), 2, "an eighth");
-        drop(more);
-        paid.truncate(15);
-        let mut more = free(&room).unwrap();
-        more.grow(16);
-        assert_eq!(more.len(), 3);
-    }
-
-    #[test]
-    fn no_more_tasks_stand_aside_than_there_is_room_for() {
-        let room = Room::new(2);
-        let mut aside = Vec::new();
-        let _busy = slot(&room).unwrap();
-        loop {
-            let mut slot = slot(&room).unwrap();
-            if slot.is_stuck() {
-                break;
-            }
-            slot.step_aside();
-            aside.push(slot);
-        }
-        assert_eq!(aside.len(), MAX_ASIDE);
-        assert!(!aside[0].is_stuck(), "it stands aside already");
-        assert!(free(&room).is_some(), "others may still run");
-        aside.pop();
-        assert!(!slot(&room).unwrap().is_stuck());
-    }
-}
+mod tests;
