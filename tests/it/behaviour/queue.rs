@@ -23,6 +23,7 @@ on_each_store! {
     small_batches_start_in_the_order_of_their_submission,
     a_small_batch_does_not_wait_for_a_large_one,
     no_more_tasks_run_at_once_than_allowed,
+    quick_calls_are_no_more_at_once_than_allowed,
     a_batch_is_many_calls_at_once,
     thousands_of_calls_are_in_flight_in_one_process,
     a_thousand_waiting_tasks_outlive_their_server,
@@ -105,6 +106,26 @@ async fn no_more_tasks_run_at_once_than_allowed(kind: Kind) {
     assert_lawful(&told);
     assert_eq!(answered(&told), 300);
     assert_eq!(gate.most(), 7);
+    server.stop().await;
+}
+
+async fn quick_calls_are_no_more_at_once_than_allowed(kind: Kind) {
+    const ALLOWED: usize = 32;
+    let upstream = simulator::Config {
+        latency: Latency::Fixed(Duration::from_millis(10)),
+        ..simulator::Config::default()
+    };
+    let mut server = TestServer::start_with(kind, upstream, |config| {
+        config.concurrency = ALLOWED;
+    })
+    .await;
+    let prompts = (0..1_000).map(|n| prompt(format!("{n}")));
+    let batch = submit(&mut server.client, prompts).await;
+    let told = watch_batch(&mut server.client, &batch.batch_id).await;
+    assert_lawful(&told);
+    assert_eq!(answered(&told), 1_000);
+    // More of them are made ready meanwhile: places come free faster than tasks for them can be acquired.
+    assert_eq!(most_at_once(&server.upstream.calls()), ALLOWED);
     server.stop().await;
 }
 

@@ -153,8 +153,9 @@ async fn a_replica_that_dies_costs_time_and_no_task() {
     let count = |is: &dyn Fn(&Task) -> bool| told.iter().filter(|task| is(task)).count();
     assert_eq!(count(&|task| status_of(task) == TaskStatus::Completed), 400);
     let lost = count(&|task| task.cause() == TransitionCause::LeaseExpired);
+    // Those that ran, an eighth made ready for their places, and an eighth whose answers were being committed.
     assert!(
-        (1..=20).contains(&lost),
+        (1..=24).contains(&lost),
         "{lost} attempts of 20 at a time lost"
     );
 }
