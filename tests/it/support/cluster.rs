@@ -209,15 +209,18 @@ impl Cluster {
     }
 
     /// Waits until all nodes that answer serve all slots and agree on who has them, and their replicas are up to date.
+    /// They also know the same epoch: a replica that has not heard of the last one takes over with an epoch that is no
+    /// newer than its primary's, and is not believed.
     pub(crate) async fn wait_ok(&self) {
         eventually("the cluster is whole", FAILOVER_WITHIN, async || {
             let mut agreed = None;
             for node in self.answering() {
-                node.is_ok().await?.then_some(())?;
+                let epoch = node.epoch_when_ok().await?;
                 let mut slots = node.view().await?;
                 slots.retain(|_, known| !known.slots.is_empty());
                 let slots: Vec<_> = slots.into_values().map(|k| (k.port, k.slots)).collect();
-                (*agreed.get_or_insert_with(|| slots.clone()) == slots).then_some(())?;
+                let view = (epoch, slots);
+                (*agreed.get_or_insert_with(|| view.clone()) == view).then_some(())?;
             }
             Some(())
         })

@@ -52,15 +52,18 @@ impl Node {
         Some(info.contains("role:master"))
     }
 
-    /// Whether it finds that all slots are served, and has its primary's data when it is a replica.
-    pub(super) async fn is_ok(&self) -> Option<bool> {
+    /// The cluster's epoch as it knows it, if it finds that all slots are served, and has its primary's data when it is a
+    /// replica.
+    pub(super) async fn epoch_when_ok(&self) -> Option<u64> {
         let cluster: String = self.ask(cmd("CLUSTER").arg("INFO")).await.ok()?;
         let info: String = self.ask(cmd("INFO").arg("replication")).await.ok()?;
-        Some(
-            cluster.contains("cluster_state:ok")
-                && cluster.contains("cluster_slots_ok:16384")
-                && (info.contains("role:master") || info.contains("master_link_status:up")),
-        )
+        let is_ok = cluster.contains("cluster_state:ok")
+            && cluster.contains("cluster_slots_ok:16384")
+            && (info.contains("role:master") || info.contains("master_link_status:up"));
+        let epoch = cluster
+            .lines()
+            .find_map(|line| line.strip_prefix("cluster_current_epoch:"))?;
+        is_ok.then(|| epoch.trim().parse().ok())?
     }
 
     /// Whom it knows, by id.
