@@ -12,10 +12,12 @@ use super::{
 
 /// Lines of a server's log that are told when it is over.
 const LINES_TOLD: usize = 10;
-/// Servers have nothing left to do once they use no more than this share of a core for so long. CPU time is counted
-/// in steps of 10 ms.
-const IDLE: f64 = 0.05;
+/// Servers have nothing left to do once they use less than this share of a core for so long: less than two of the steps
+/// of 10 ms in which CPU time is counted.
+const IDLE: f64 = 0.075;
 const QUIET: Duration = Duration::from_millis(200);
+/// It is an error when they have something to do after so many of these times.
+const RESTLESS: usize = 100;
 
 /// Where tasks live, and how well they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -120,7 +122,7 @@ impl Stage {
     /// Waits until the servers have nothing left to do.
     pub(crate) async fn rest(&self) -> Fallible<()> {
         let mut used = self.cpu_seconds()?;
-        loop {
+        for _ in 0..RESTLESS {
             tokio::time::sleep(QUIET).await;
             let now = self.cpu_seconds()?;
             if now - used <= IDLE * QUIET.as_secs_f64() {
@@ -128,6 +130,7 @@ impl Stage {
             }
             used = now;
         }
+        Err("the servers do not come to rest".into())
     }
 
     /// Bytes that the first server holds (`VmRSS`) or has held at most (`VmHWM`).

@@ -36,7 +36,8 @@ impl<'a> Flight<'a> {
         }
     }
 
-    /// Right before the first byte: since the route was chosen the server may have begun to fail.
+    /// Before the first byte: since the route was chosen the server may have begun to fail. Not after `before_send`, which
+    /// takes note that the call is sent; whatever that waits for takes no longer than half a second.
     pub(super) async fn begin(
         &mut self,
         before_send: &mut Once<impl Future<Output = ()> + Send>,

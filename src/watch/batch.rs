@@ -223,7 +223,7 @@ impl Watcher {
             false => (self.size * 2).min(LARGEST_PAGE),
         };
         self.telling = Some((page, 0));
-        self.shared = self.place.has_company(self.at.after);
+        self.shared = self.place.come_to(self.at.after);
         Ok(())
     }
 

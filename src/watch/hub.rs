@@ -268,7 +268,8 @@ impl<K: Ord + Copy> Table<K> {
         reached.map(|place| (place, woken))
     }
 
-    /// Takes note of how far a watcher has come. Answers whether anybody else is within `NEAR` of that.
+    /// Takes note of how far a watcher has come. Answers whether anybody else is within `NEAR` of that: a walk over those who
+    /// watch the same, as every hint is.
     fn come_to(&self, key: K, own: u64, at: u64) -> bool {
         let mut all = self.seats.lock();
         if let Some(seat) = all.get_mut(&(key, own)) {
@@ -322,8 +323,8 @@ impl<K: Ord + Copy> Place<K> {
     }
 
     /// Says that the watcher has come to this position of a log. Answers whether others are so near that they are likely
-    /// to be told the same soon, or were a moment ago: whoever does not read falls behind, and is no company.
-    pub(super) fn has_company(&self, at: u64) -> bool {
+    /// to be told the same soon, or were a moment ago: whoever does not read falls behind.
+    pub(super) fn come_to(&self, at: u64) -> bool {
         (self.table)(&self.hub).come_to(self.key, self.number, at)
     }
 }

@@ -44,7 +44,8 @@ pub use function::{Function, Registry};
 /// How a worker process works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Ceiling of tasks that run at once; those that wait for the call of an equal one do not count.
+    /// Ceiling of tasks that run at once. Those that wait for the call of an equal one do not count, nor those that are made
+    /// ready for places about to come free: up to an eighth as many.
     pub concurrency: usize,
     /// How long a silent worker keeps a task; at least a second.
     pub lease: Duration,

@@ -82,7 +82,7 @@ impl Pool {
         }
     }
 
-    /// Every free place, at least one, for as many tasks as can be sent soon; none at shutdown.
+    /// Every free place that is worth asking for, at least one, for as many tasks as can be sent soon; none at shutdown.
     async fn take_places(&self, shutdown: &CancellationToken) -> Option<Free> {
         let mut free = tokio::select! {
             biased;
@@ -94,7 +94,7 @@ impl Pool {
             () = shutdown.cancelled() => return None,
             turns = self.room.wait(|| self.attempts.room()) => turns,
         };
-        free.grow(MAX_BATCH.min(turns));
+        free.fit(MAX_BATCH.min(turns));
         Some(free)
     }
 

@@ -145,13 +145,11 @@ impl Runner {
             Asked::Later => return Err(later()),
             Asked::Call(call) => call,
         };
-        // The call of a task that had stepped aside may be more than its batch can pay for by now: then it goes back.
-        let denied = CancellationToken::new();
-        let may_not = slot.was_aside().then(|| denied.clone());
-        let attempt = self.attempt(task, slot, trace, may_not);
+        let back = CancellationToken::new();
+        let attempt = self.attempt(task, slot, trace, &back);
         let ended = tokio::select! {
             biased;
-            () = denied.cancelled() => return Ok(None),
+            () = back.cancelled() => return Ok(None),
             ended = attempt => ended,
         };
         let priced = ended.map(|outcome| self.ledger.charge(task, outcome));
@@ -165,14 +163,13 @@ impl Runner {
         call.end(checked).map(Some)
     }
 
-    /// A call of the task's own, once it may run. Of a task that had stepped aside `may_not` is cancelled when it cannot
-    /// be paid for.
+    /// A call of the task's own. `back` is cancelled when it cannot be made for now.
     async fn attempt(
         &self,
         task: &Task,
         slot: &mut Slot,
         trace: &Trace,
-        may_not: Option<CancellationToken>,
+        back: &CancellationToken,
     ) -> Result<Outcome, Failed> {
         let spec = &task.spec;
         let Some((kind, body)) = upstream::request(spec) else {
@@ -195,14 +192,26 @@ impl Runner {
             listener: spec.stream.then(|| self.relay.ear(task, &trace.memory)),
         };
         let mark = async {
-            let was_aside = may_not.is_some();
-            if !slot.send(|| self.marker.mark(task, was_aside)).await {
-                may_not.iter().for_each(CancellationToken::cancel);
+            if !self.begin(task, slot).await {
+                back.cancel();
                 return std::future::pending().await;
             }
             trace.sent.store(true, Ordering::Relaxed);
         };
         self.upstream.complete(&call, mark).await
+    }
+
+    /// The task has had its turn at the upstream: marks it as sent and waits until it may run. False when there is no
+    /// place for it soon, or when it had stepped aside and is more than its batch can pay for by now.
+    async fn begin(&self, task: &Task, slot: &mut Slot) -> bool {
+        // Its batch pays for it once it is marked, sent or not.
+        if task.spec.max_cost() > 0 && !slot.run_soon().await {
+            return false;
+        }
+        let was_aside = slot.was_aside();
+        let is_marked = slot.ready(self.marker.mark(task, was_aside)).await;
+        drop(slot.waiting());
+        is_marked && slot.run_soon().await
     }
 
     async fn call_function(

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -13,17 +13,17 @@ use super::{
     flow::Flow,
 };
 
-/// Tasks in hand that wait without running. They cost memory alone; beyond this they wait in the queue.
+/// Tasks in hand that wait for the call of an equal one. They cost memory alone; beyond this they wait in the queue.
 const MAX_ASIDE: usize = 4_096;
 
 /// One in so many of the answers that may be awaited at once may wait for their commit besides, where they were paid for.
 const PAID_SHARE: usize = 8;
-/// One in so many of the tasks that run may be in hand besides, ready to run, at most. Where answers take seconds no place
-/// comes free within the time that it takes to acquire a task, and none is taken ahead.
+/// One in so many of the tasks that run may be in hand besides, ready to run, at most. How many are follows from how many
+/// places come free while a task is made ready: hardly one where answers take seconds.
 const READY_SHARE: usize = 8;
-/// A task that was marked as sent so long ago, and had no place since, is marked anew before its call goes out: its lease
-/// may have been lost meanwhile.
-const FRESH: Duration = Duration::from_secs(1);
+/// A task in hand that has no place so soon goes back to the queue: another replica may have one. It was marked as sent no
+/// longer ago, within the shortest lease.
+const SOON: Duration = Duration::from_millis(500);
 
 /// The room of one process.
 #[derive(Clone, Debug)]
@@ -33,6 +33,7 @@ pub(super) struct Room(Arc<Places>);
 struct Places {
     /// Tasks in hand, those that run and those that are made ready.
     taken: Arc<Semaphore>,
+    /// Those of them that run.
     running: Arc<Semaphore>,
     /// How many may be made ready besides those that run, at most.
     spare: usize,
@@ -64,13 +65,13 @@ impl Room {
     /// Waits for free places, as many as are worth asking for; none when there never will be any.
     pub(super) async fn enter(&self) -> Option<Free> {
         let reserve = self.reserve();
-        // The reserve is handed back: it is there when the rest is free.
+        // The reserve is acquired only to see that it is free, and given back.
         let all = u32::try_from(reserve + self.expected() + 1).ok()?;
         let mut places = self.0.taken.clone().acquire_many_owned(all).await.ok()?;
         drop(places.split(reserve));
         Some(Free {
             places,
-            taken_at: self.0.flow.mark(),
+            asked_at: self.0.flow.mark(),
             room: self.clone(),
         })
     }
@@ -80,8 +81,8 @@ impl Room {
         self.0.flow.expected().min(self.0.spare / 2)
     }
 
-    /// How many places are left for now. Those who wait in hand are asked for when only as many are there as will run
-    /// meanwhile, and as many again at once: one by one each would cost a call to the store.
+    /// How many places are left free for now. Twice as many tasks are made ready as are expected to find a place meanwhile;
+    /// when half of them are left, as many again are asked for: one by one each would cost a call to the store.
     fn reserve(&self) -> usize {
         self.0.spare - 2 * self.expected()
     }
@@ -96,14 +97,18 @@ impl Room {
 #[derive(Debug)]
 pub(super) struct Free {
     places: OwnedSemaphorePermit,
-    /// Where the flow stood before the tasks were asked for.
-    taken_at: usize,
+    /// Where the flow stood when the tasks were asked for.
+    asked_at: usize,
     room: Room,
 }
 
 impl Free {
-    /// Takes what else is free now, up to so many in all.
-    pub(super) fn grow(&mut self, most: usize) {
+    /// Takes what else is free now, or gives back what is too much, so that there are up to so many, and at least one.
+    /// They are asked for next.
+    pub(super) fn fit(&mut self, most: usize) {
+        self.asked_at = self.room.0.flow.mark();
+        let over = self.len().saturating_sub(most.max(1));
+        drop(self.places.split(over));
         let taken = &self.room.0.taken;
         let more = most.saturating_sub(self.len());
         let free = taken.available_permits();
@@ -128,7 +133,7 @@ impl Free {
             place: Some(place),
             run: None,
             is_taken: true,
-            freed: self.room.0.flow.since(self.taken_at),
+            freed: self.room.0.flow.since(self.asked_at),
             waiting: Some(self.room.0.appetite.take()),
             was_aside: false,
             room: self.room.clone(),
@@ -212,34 +217,43 @@ impl Slot {
             return;
         }
         let room = &self.room.0;
-        room.flow.learn(self.freed);
-        // The room is never closed.
-        let permit = room.running.clone().acquire_owned().await.ok();
+        let running = room.running.clone();
+        // Without a wait where it can be: whoever waits uses up some of what its task of the runtime may do at a time.
+        let permit = match running.clone().try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            // The room is never closed.
+            Err(_) => running.acquire_owned().await.ok(),
+        };
         self.run = permit.map(|permit| Run {
             _permit: permit,
             flow: room.flow.clone(),
         });
     }
 
-    /// The task has had its turn at the upstream: has it marked as sent, and waits until it may run. False when it
-    /// cannot be marked.
-    pub(super) async fn send<F>(&mut self, mark: impl Fn() -> F) -> bool
-    where
-        F: Future<Output = bool>,
-    {
-        loop {
-            let before = self.room.0.flow.mark();
-            if !mark().await {
-                return false;
-            }
-            self.freed += self.room.0.flow.since(before);
-            self.waiting = None;
-            let marked = Instant::now();
-            self.run().await;
-            if marked.elapsed() < FRESH {
-                return true;
-            }
+    /// The same, for a task that has been made ready: false when it has to wait so long that it is better off in the
+    /// queue.
+    pub(super) async fn run_soon(&mut self) -> bool {
+        if self.run.is_some() {
+            return true;
         }
+        let began = Instant::now();
+        let is_in_time = timeout(SOON, self.run()).await.is_ok();
+        // A process that was stopped meanwhile may find a place, and have lost the lease.
+        if !is_in_time || began.elapsed() >= SOON {
+            self.run = None;
+            self.room.0.flow.learn(0);
+            return false;
+        }
+        self.room.0.flow.learn(self.freed);
+        true
+    }
+
+    /// Does what makes the task ready; how many places come free meanwhile is counted.
+    pub(super) async fn ready<T>(&mut self, act: impl Future<Output = T>) -> T {
+        let before = self.room.0.flow.mark();
+        let done = act.await;
+        self.freed += self.room.0.flow.since(before);
+        done
     }
 
     /// Whether the task has stepped aside at some time.
@@ -253,7 +267,7 @@ impl Slot {
             // The room is never closed.
             self.place = self.room.0.taken.clone().acquire_owned().await.ok();
             self.is_taken = true;
-            // Not before: the pool holds a place while it waits for those that wait to begin.
+            // Not before: the pool holds places while it waits for those that wait to begin.
             self.waiting = Some(self.room.0.appetite.take());
         }
     }

@@ -1,7 +1,4 @@
-use std::{
-    pin::pin,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::pin::pin;
 
 use futures::{FutureExt as _, poll};
 
@@ -20,21 +17,21 @@ fn all_that_is_free_is_taken_at_once_and_given_back_when_it_is_not_used() {
     let room = Room::new(4);
     let busy = slot(&room).unwrap();
     let mut taken = free(&room).unwrap();
-    taken.grow(2);
+    taken.fit(2);
     assert_eq!(taken.len(), 2);
-    taken.grow(100);
+    taken.fit(100);
     assert_eq!(taken.len(), 3);
     assert!(free(&room).is_none());
     let used = [taken.fill().unwrap(), taken.fill().unwrap()];
     drop(taken);
     let mut rest = free(&room).unwrap();
-    rest.grow(100);
+    rest.fit(100);
     assert_eq!(rest.len(), 1);
     assert!(rest.fill().is_some());
     assert!(rest.fill().is_none(), "it is used");
     drop((busy, used, rest));
     let mut all = free(&room).unwrap();
-    all.grow(100);
+    all.fit(100);
     assert_eq!(all.len(), 4);
 }
 
@@ -49,7 +46,7 @@ fn busy(concurrency: usize, expected: usize) -> Room {
 
 fn all(room: &Room) -> Vec<Slot> {
     let mut free = free(room).unwrap();
-    free.grow(usize::MAX);
+    free.fit(usize::MAX);
     std::iter::from_fn(|| free.fill()).collect()
 }
 
@@ -72,60 +69,69 @@ async fn tasks_are_made_ready_for_places_that_come_free_soon() {
 }
 
 #[tokio::test]
-async fn nothing_is_made_ready_for_places_that_stay_taken() {
+async fn no_more_than_an_eighth_is_made_ready() {
     assert_eq!(all(&Room::new(256)).len(), 256);
     let room = busy(256, 200);
-    assert_eq!(all(&room).len(), 256 + 32, "an eighth at most");
+    assert_eq!(all(&room).len(), 256 + 32);
 }
 
 #[tokio::test]
-async fn what_is_made_ready_tells_how_many_places_came_free_meanwhile() {
-    let room = Room::new(16);
+async fn no_more_is_taken_than_may_wait_for_turns() {
+    let room = busy(256, 200);
+    let mut places = free(&room).unwrap();
+    assert_eq!(places.len(), 17, "worth asking for");
+    places.fit(3);
+    assert_eq!(places.len(), 3);
+    places.fit(0);
+    assert_eq!(places.len(), 1, "or it would never be asked for any");
+}
+
+#[tokio::test]
+async fn places_that_come_free_while_a_task_is_made_ready_are_expected_to_do_so_again() {
+    let room = Room::new(64);
     let mut slots = all(&room);
     for slot in &mut slots {
-        slot.run().await;
+        assert!(slot.run_soon().await);
     }
-    slots.truncate(8);
-    let mut late = free(&room).unwrap();
-    slots.clear();
-    let mut first = late.fill().unwrap();
-    assert!(first.send(|| async { true }).await);
-    assert_eq!(first.freed, 8, "since it was asked for");
-    drop((first, late));
-    let mut late = slot(&room).unwrap();
-    let mark = || async {
-        let mut other = slot(&room).unwrap();
-        other.run().await;
-        true
-    };
-    assert!(late.send(mark).await);
-    assert_eq!(late.freed, 1, "while it was marked");
+    slots.truncate(48);
+    let mut places = free(&room).unwrap();
+    places.fit(1);
+    slots.truncate(32);
+    let mut late = places.fill().unwrap();
+    late.ready(async { slots.truncate(16) }).await;
+    assert!(late.run_soon().await);
+    // 32 places: the average of 32 tasks has become one.
+    assert_eq!(room.0.flow.expected(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_waited_long_for_its_place_is_marked_anew() {
-    let marks = AtomicUsize::new(0);
-    let mark = || async {
-        marks.fetch_add(1, Ordering::Relaxed);
-        true
-    };
+async fn a_task_that_finds_no_place_soon_does_not_run() {
     let room = busy(16, 10);
     let mut slots = all(&room);
     let mut running = slots.split_off(2);
     for slot in &mut running {
         slot.run().await;
     }
-    for (late, (wait, times)) in slots.iter_mut().zip([(FRESH / 2, 1), (FRESH, 3)]) {
-        let busy = running.pop().unwrap();
-        let mut sending = pin!(late.send(mark));
-        assert!(poll!(&mut sending).is_pending());
-        tokio::time::advance(wait).await;
-        drop(busy);
-        assert!(sending.await);
-        assert_eq!(marks.load(Ordering::Relaxed), times);
-    }
-    let denied = slot(&room).unwrap().send(|| async { false }).await;
-    assert!(!denied);
+    let [first, second] = &mut slots[..] else {
+        panic!("two are made ready");
+    };
+    let expected = room.0.flow.expected();
+    assert!(!first.run_soon().await);
+    assert!(room.0.flow.expected() < expected, "fewer come free");
+    let busy = running.pop().unwrap();
+    let mut late = pin!(second.run_soon());
+    assert!(poll!(&mut late).is_pending());
+    tokio::time::advance(SOON / 2).await;
+    drop(busy);
+    assert!(late.await);
+    // A process that was stopped finds both at once: its time is over, and there is a place.
+    let busy = running.pop().unwrap();
+    let mut late = pin!(first.run_soon());
+    assert!(poll!(&mut late).is_pending());
+    drop(busy);
+    tokio::time::advance(SOON * 2).await;
+    assert!(!late.await);
+    assert!(slot(&room).unwrap().run_soon().await, "the place is free");
 }
 
 #[tokio::test]
@@ -182,17 +188,17 @@ fn as_many_as_may_run_may_wait_for_their_commit_besides() {
 fn of_answers_that_were_paid_for_fewer_may_wait_for_their_commit_besides() {
     let room = Room::new(16);
     let mut places = free(&room).unwrap();
-    places.grow(16);
+    places.fit(16);
     let mut paid: Vec<Slot> = std::iter::from_fn(|| places.fill()).collect();
     assert_eq!(paid.len(), 16);
     paid.iter_mut().for_each(|slot| slot.end(true));
     let mut more = free(&room).unwrap();
-    more.grow(16);
+    more.fit(16);
     assert_eq!(more.len(), 2, "an eighth");
     drop(more);
     paid.truncate(15);
     let mut more = free(&room).unwrap();
-    more.grow(16);
+    more.fit(16);
     assert_eq!(more.len(), 3);
 }
 

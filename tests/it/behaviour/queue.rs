@@ -112,7 +112,7 @@ async fn no_more_tasks_run_at_once_than_allowed(kind: Kind) {
 async fn quick_calls_are_no_more_at_once_than_allowed(kind: Kind) {
     const ALLOWED: usize = 32;
     let upstream = simulator::Config {
-        latency: Latency::Fixed(Duration::from_millis(10)),
+        latency: Latency::Fixed(Duration::from_millis(30)),
         ..simulator::Config::default()
     };
     let mut server = TestServer::start_with(kind, upstream, |config| {
@@ -124,8 +124,8 @@ async fn quick_calls_are_no_more_at_once_than_allowed(kind: Kind) {
     let told = watch_batch(&mut server.client, &batch.batch_id).await;
     assert_lawful(&told);
     assert_eq!(answered(&told), 1_000);
-    // More of them are made ready meanwhile: places come free faster than tasks for them can be acquired.
-    assert_eq!(most_at_once(&server.upstream.calls()), ALLOWED);
+    let most = most_at_once(&server.upstream.calls());
+    assert!((ALLOWED / 2..=ALLOWED).contains(&most), "{most} at once");
     server.stop().await;
 }
 
