@@ -111,10 +111,7 @@ async fn no_more_tasks_run_at_once_than_allowed(kind: Kind) {
 
 async fn quick_calls_are_no_more_at_once_than_allowed(kind: Kind) {
     const ALLOWED: usize = 32;
-    let upstream = simulator::Config {
-        latency: Latency::Fixed(Duration::from_millis(30)),
-        ..simulator::Config::default()
-    };
+    let upstream = answering_after(Duration::from_millis(30));
     let mut server = TestServer::start_with(kind, upstream, |config| {
         config.concurrency = ALLOWED;
     })
@@ -130,10 +127,7 @@ async fn quick_calls_are_no_more_at_once_than_allowed(kind: Kind) {
 }
 
 async fn a_batch_is_many_calls_at_once(kind: Kind) {
-    let upstream = simulator::Config {
-        latency: Latency::Fixed(Duration::from_millis(500)),
-        ..simulator::Config::default()
-    };
+    let upstream = answering_after(Duration::from_millis(500));
     let mut server = TestServer::start_with(kind, upstream, |config| config.concurrency = 20).await;
     let batch = submit(&mut server.client, (0..40).map(|n| prompt(format!("{n}")))).await;
     let told = watch_batch(&mut server.client, &batch.batch_id).await;
@@ -178,10 +172,7 @@ const IN_FLIGHT: usize = 2_000;
 
 async fn thousands_of_calls_are_in_flight_in_one_process(kind: Kind) {
     // Long enough for a busy machine to open as many connections meanwhile.
-    let upstream = simulator::Config {
-        latency: Latency::Fixed(Duration::from_secs(6)),
-        ..simulator::Config::default()
-    };
+    let upstream = answering_after(Duration::from_secs(6));
     let mut server = TestServer::start_with(kind, upstream, |config| {
         config.concurrency = IN_FLIGHT;
     })
@@ -204,11 +195,15 @@ async fn thousands_of_calls_are_in_flight_in_one_process(kind: Kind) {
     server.stop().await;
 }
 
-async fn simulate(latency: Duration) -> Running {
-    let config = simulator::Config {
+fn answering_after(latency: Duration) -> simulator::Config {
+    simulator::Config {
         latency: Latency::Fixed(latency),
         ..simulator::Config::default()
-    };
+    }
+}
+
+async fn simulate(latency: Duration) -> Running {
+    let config = answering_after(latency);
     let any = "127.0.0.1:0".parse().unwrap();
     Simulator::start(config, any).await.unwrap()
 }
