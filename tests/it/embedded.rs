@@ -24,10 +24,7 @@ use std::{
 use tempfile::TempDir;
 use tidings::{
     clock::{Clock, ManualClock, Timestamp},
-    model::{
-        BatchId, Event, IdRange, Outcome, ParkReason, Parked, Priority, Spec, Task, TaskId, Work,
-        WorkerId,
-    },
+    model::{BatchId, Event, IdRange, Outcome, ParkReason, Parked, Spec, Task, TaskId, WorkerId},
     store::{
         Append, Commit, Guard, Lookup, Store, Submission, Verdict,
         embedded::{Config, EmbeddedStore, OpenError},
@@ -150,25 +147,9 @@ fn open_with(
 
 fn spec(now: Timestamp) -> Spec {
     Spec {
-        work: Work::Prompt {
-            text: "What is 6 times 7?".into(),
-        },
-        custom_id: String::new(),
-        model: "m".into(),
-        priority: Priority::Normal,
-        timeout_ms: 60_000,
-        deadline: now + 24 * HOUR,
-        not_before: None,
-        status_retention_ms: 3_600_000,
         result_retention_ms: 7_200_000,
         max_attempts: 3,
-        labels: Default::default(),
-        retry_of: None,
-        create_time: now,
-        caching: None,
-        stream: false,
-        max_cost_micros: 0,
-        validation_retries: None,
+        ..crate::support::spec::spec("What is 6 times 7?", now, now + 24 * HOUR)
     }
 }
 

@@ -14,9 +14,7 @@ use std::{
 use async_trait::async_trait;
 use tidings::{
     clock::{ManualClock, Timestamp},
-    model::{
-        BatchId, Event, IdRange, ParkReason, Parked, Priority, Spec, Task, TaskId, Work, WorkerId,
-    },
+    model::{BatchId, Event, IdRange, ParkReason, Parked, Spec, Task, TaskId, WorkerId},
     store::{Acquired, Append, Commit, Guard, Log, Lookup, Store, Submission, Verdict},
 };
 
@@ -138,25 +136,7 @@ impl Harness {
     /// A prompt with nothing special about it.
     pub(super) fn spec(&self, text: &str) -> Spec {
         let now = self.store.now();
-        Spec {
-            work: Work::Prompt { text: text.into() },
-            custom_id: String::new(),
-            model: "model".into(),
-            priority: Priority::Normal,
-            timeout_ms: 60_000,
-            deadline: now + LONG,
-            not_before: None,
-            status_retention_ms: 3_600_000,
-            result_retention_ms: 3_600_000,
-            max_attempts: 5,
-            labels: [].into(),
-            retry_of: None,
-            create_time: now,
-            caching: None,
-            stream: false,
-            max_cost_micros: 0,
-            validation_retries: None,
-        }
+        crate::support::spec::spec(text, now, now + LONG)
     }
 
     /// `count` plain specs.

@@ -10,13 +10,11 @@ mod scripts;
 mod start;
 mod wait;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tidings::{
     clock::{Clock, SystemClock, Timestamp},
-    model::{
-        BatchId, Event, IdRange, Outcome, Priority, Spec, Task, TaskId, Usage, Work, WorkerId,
-    },
+    model::{BatchId, Event, IdRange, Outcome, Priority, Spec, Task, TaskId, Usage, WorkerId},
     store::{
         Append, Commit, Guard, Store, Submission,
         redis::{Config, RedisStore},
@@ -42,25 +40,12 @@ fn now() -> Timestamp {
 
 fn spec(priority: Priority) -> Spec {
     Spec {
-        work: Work::Prompt {
-            text: "what is the answer? ".repeat(10),
-        },
-        custom_id: String::new(),
-        model: "m".into(),
         priority,
-        timeout_ms: 60_000,
-        deadline: now() + Duration::from_secs(3_600),
-        not_before: None,
-        status_retention_ms: 3_600_000,
-        result_retention_ms: 3_600_000,
-        max_attempts: 5,
-        labels: BTreeMap::new(),
-        retry_of: None,
-        create_time: now(),
-        caching: None,
-        stream: false,
-        max_cost_micros: 0,
-        validation_retries: None,
+        ..crate::support::spec::spec(
+            "what is the answer? ".repeat(10),
+            now(),
+            now() + Duration::from_secs(3_600),
+        )
     }
 }
 

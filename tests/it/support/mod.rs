@@ -19,6 +19,7 @@ pub(crate) mod report;
 pub(crate) mod scale;
 pub(crate) mod sentinel;
 pub(crate) mod server;
+pub(crate) mod spec;
 pub(crate) mod teller;
 pub(crate) mod upstream;
 

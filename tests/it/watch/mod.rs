@@ -18,10 +18,7 @@ use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tidings::{
     clock::{ManualClock, Timestamp},
-    model::{
-        BatchId, Event, IdRange, Outcome, Priority, Spec, Status, Task, TaskId, Unlimited, Work,
-        WorkerId,
-    },
+    model::{BatchId, Event, IdRange, Outcome, Spec, Status, Task, TaskId, Unlimited, WorkerId},
     store::{Append, Commit, Guard, Lookup, Store, Submission, Verdict},
     watch::{Config, Error, Hub, Resume, batch, task},
 };
@@ -207,25 +204,7 @@ impl World {
 }
 
 fn spec() -> Spec {
-    Spec {
-        work: Work::Prompt { text: "p".into() },
-        custom_id: String::new(),
-        model: "model".into(),
-        priority: Priority::Normal,
-        timeout_ms: 60_000,
-        deadline: START + LONG,
-        not_before: None,
-        status_retention_ms: 3_600_000,
-        result_retention_ms: 3_600_000,
-        max_attempts: 5,
-        labels: [].into(),
-        retry_of: None,
-        create_time: START,
-        caching: None,
-        stream: false,
-        max_cost_micros: 0,
-        validation_retries: None,
-    }
+    crate::support::spec::spec("p", START, START + LONG)
 }
 
 fn answered() -> Event {

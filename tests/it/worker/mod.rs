@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidings::{
     clock::{ManualClock, Timestamp},
-    model::{BatchId, Caching, IdRange, Priority, Spec, Task, TaskId, Work, WorkerId},
+    model::{BatchId, Caching, IdRange, Spec, Task, TaskId, Work, WorkerId},
     store::{Append, Lookup, Store as _, Submission},
     upstream::{Endpoint, Models, Router},
     worker::{Config, Registry, Worker},
@@ -100,21 +100,10 @@ impl World {
 fn spec(work: Work) -> Spec {
     Spec {
         work,
-        custom_id: String::new(),
-        model: "m".into(),
-        priority: Priority::Normal,
         timeout_ms: 600_000,
-        deadline: START + LONG,
-        not_before: None,
         status_retention_ms: 1_000,
         result_retention_ms: 1_000,
-        max_attempts: 5,
-        labels: [].into(),
-        retry_of: None,
-        create_time: START,
         caching: Some(Caching::default()),
-        stream: false,
-        max_cost_micros: 0,
-        validation_retries: None,
+        ..crate::support::spec::spec("", START, START + LONG)
     }
 }

@@ -11,7 +11,7 @@ use proptest::{
 };
 use tidings::{
     clock::Timestamp,
-    model::{BatchId, CacheKey, Fence, IdRange, Priority, Spec, TaskId, Work},
+    model::{BatchId, CacheKey, Fence, IdRange, Priority, Spec, TaskId},
     store::{Amendment, Append, Bid, Idempotency, Lead, Over, Submission},
 };
 
@@ -427,26 +427,19 @@ impl World {
     fn spec(&self, draft: &TaskDraft, now: Timestamp) -> Spec {
         let retention = self.pace.of(draft.retention.unwrap_or(Span(5))).as_millis() as u64;
         Spec {
-            work: Work::Prompt {
-                text: "say ".repeat(draft.words),
-            },
-            custom_id: String::new(),
-            model: "model".into(),
             priority: draft.priority,
             timeout_ms: 1_000,
-            deadline: now + self.pace.of(draft.deadline.unwrap_or(Span(5))),
             not_before: draft.not_before.map(|span| due(self.pace, span, now)),
             status_retention_ms: retention,
             result_retention_ms: retention,
-            max_attempts: 5,
-            labels: [].into(),
-            retry_of: None,
-            create_time: now,
-            caching: None,
             // Stores may tidy up after the others later.
             stream: draft.words.is_multiple_of(2),
             max_cost_micros: draft.cost,
-            validation_retries: None,
+            ..crate::support::spec::spec(
+                "say ".repeat(draft.words),
+                now,
+                now + self.pace.of(draft.deadline.unwrap_or(Span(5))),
+            )
         }
     }
 }
