@@ -89,8 +89,11 @@ async fn clients_find_a_new_connection_by_themselves() {
     let mut failed = 0;
     // Over at least ten ages of a connection.
     for _ in 0..300 {
-        if let Err(status) = client.get_server_info(GetServerInfoRequest {}).await {
-            // This client says so of a call that it had not sent when the connection closed.
+        eventually("a call finds a connection", SOON, async || {
+            let answer = client.get_server_info(GetServerInfoRequest {}).await;
+            let Err(status) = answer else { return Some(()) };
+            // This client says so of a call that it had not sent when the connection closed; on a busy machine the next
+            // connection may be as old by the time the call is made again.
             assert!(
                 matches!(
                     status.code(),
@@ -99,9 +102,9 @@ async fn clients_find_a_new_connection_by_themselves() {
                 "{status:?}"
             );
             failed += 1;
-            let again = client.get_server_info(GetServerInfoRequest {}).await;
-            again.expect("the next call finds a connection");
-        }
+            None
+        })
+        .await;
         tokio::time::sleep(Duration::from_millis(4)).await;
     }
     assert!(failed < 30, "{failed} of 300 calls failed");
