@@ -79,6 +79,7 @@ pub async fn watch(
     // The place is taken before the first read: what happens in between leaves a hint.
     let place = hub.watch_batch(id);
     let following = Following::new(hub.store.clone(), id);
+    let shared = place.come_to(resume.after);
     let page = match hub.pages.read_afresh(id, resume.after, FIRST_PAGE).await? {
         Some(page) => page,
         None if is_outlived(resume, &hub) => return Err(Error::BatchLost(id)),
@@ -101,7 +102,7 @@ pub async fn watch(
         counters: None,
         owes_reset: false,
         telling: None,
-        shared: false,
+        shared,
         ready: VecDeque::new(),
         behind: false,
         size: FIRST_PAGE,
@@ -139,7 +140,7 @@ struct Watcher {
     owes_reset: bool,
     /// The page that is being told, and how much of it was.
     telling: Option<(Arc<Page>, usize)>,
-    /// Others were about as far when that page was read.
+    /// Others were about as far when that page was asked for.
     shared: bool,
     ready: VecDeque<Event>,
     /// The log went on past the page last read.
@@ -180,6 +181,7 @@ impl Watcher {
     }
 
     async fn look(&mut self) -> Result<(), Error> {
+        self.shared = self.place.come_to(self.at.after);
         match self.read().await.and_then(|page| self.take(page)) {
             Ok(()) => {
                 self.life.answered();
@@ -223,7 +225,6 @@ impl Watcher {
             false => (self.size * 2).min(LARGEST_PAGE),
         };
         self.telling = Some((page, 0));
-        self.shared = self.place.come_to(self.at.after);
         Ok(())
     }
 

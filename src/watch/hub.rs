@@ -1,24 +1,16 @@
 //! One subscription to the store's feed, and who is to look when it hints.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    ops::Bound,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod table;
 
-use parking_lot::Mutex;
+use std::{fmt, sync::Arc, time::Duration};
+
 use tokio::{
     sync::broadcast::error::RecvError,
-    task::yield_now,
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::table::{Pauses, Table};
 use super::{Config, output::Outputs, pages::Pages, reader::Reader, slot::Slot};
 use crate::{
     clock::Timestamp,
@@ -28,12 +20,6 @@ use crate::{
 
 /// How often it is counted who has not left yet. The count costs a lock and a walk over all places.
 const LEFT_EVERY: Duration = Duration::from_millis(20);
-/// Watchers that are woken without a pause.
-const WOKEN_AT_ONCE: usize = 512;
-/// So many entries of a log apart, watchers can still be told what is encoded once: 2 MiB of the 8 that are kept, where
-/// messages take 500 bytes.
-const NEAR: u64 = 4_096;
-
 /// Tells watchers when to look.
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
@@ -151,7 +137,7 @@ impl Hub {
                     let mut woken = self.tasks.wake_for(&moved.task, moved.revision);
                     // The tasks of one batch mostly move together.
                     if last.replace(moved.batch) != Some(moved.batch) {
-                        woken += self.batches.wake(&moved.batch);
+                        woken += self.batches.hint(&moved.batch);
                     }
                     pauses.after(woken).await;
                 }
@@ -163,7 +149,7 @@ impl Hub {
                 }
             }
             Change::Amended(batch) => {
-                let woken = self.batches.wake(batch) + self.members.wake(batch);
+                let woken = self.batches.hint(batch) + self.members.wake(batch);
                 pauses.after(woken).await;
             }
             Change::Gap => {
@@ -174,126 +160,11 @@ impl Hub {
     }
 }
 
-/// Whoever is woken has its turn before anything that comes later, such as the store's answers to it: when many are, the
-/// hub pauses now and then, so that the connection to the store is never given up for dead.
-#[derive(Debug, Default)]
-struct Pauses {
-    woken: usize,
-}
-
-impl Pauses {
-    async fn after(&mut self, woken: usize) {
-        self.woken += woken;
-        if self.woken >= WOKEN_AT_ONCE {
-            self.woken = 0;
-            yield_now().await;
-        }
-    }
-}
-
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
             .field("watchers", &self.watchers())
             .finish_non_exhaustive()
-    }
-}
-
-/// Who watches what: by key, and by a number of its own, so that one of many who watch the same leaves as fast as any.
-#[derive(Debug)]
-struct Table<K> {
-    seats: Mutex<BTreeMap<(K, u64), Seat>>,
-    next: AtomicU64,
-}
-
-/// One watcher.
-#[derive(Debug)]
-struct Seat {
-    slot: Weak<Slot>,
-    /// How far in a log it has come.
-    at: u64,
-}
-
-impl<K> Default for Table<K> {
-    fn default() -> Self {
-        Table {
-            seats: Mutex::new(BTreeMap::new()),
-            next: AtomicU64::new(0),
-        }
-    }
-}
-
-impl<K: Ord + Copy> Table<K> {
-    /// Answers how many there were.
-    fn wake(&self, key: &K) -> usize {
-        self.each(key, Slot::wake)
-    }
-
-    fn wake_for(&self, key: &K, revision: u64) -> usize {
-        self.each(key, |slot| slot.wake_for(revision))
-    }
-
-    fn note(&self, key: &K, progress: u8) -> usize {
-        self.each(key, |slot| slot.note(progress))
-    }
-
-    fn each(&self, key: &K, act: impl Fn(&Slot)) -> usize {
-        let all = self.seats.lock();
-        let seats = all.range((*key, 0)..=(*key, u64::MAX));
-        let slots = seats.filter_map(|(_, seat)| seat.slot.upgrade());
-        slots.map(|slot| act(&slot)).count()
-    }
-
-    /// Those who come meanwhile have yet to read.
-    async fn wake_all(&self, pauses: &mut Pauses) {
-        let mut last = None;
-        while let Some((place, woken)) = self.wake_after(last) {
-            last = Some(place);
-            pauses.after(woken).await;
-        }
-    }
-
-    /// Wakes some of those behind this place; answers the last one's, and how many there were.
-    fn wake_after(&self, last: Option<(K, u64)>) -> Option<((K, u64), usize)> {
-        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let all = self.seats.lock();
-        let behind = all.range((after, Bound::Unbounded)).take(WOKEN_AT_ONCE);
-        let (mut reached, mut woken) = (None, 0);
-        for (place, seat) in behind {
-            (reached, woken) = (Some(*place), woken + 1);
-            if let Some(slot) = seat.slot.upgrade() {
-                slot.wake();
-            }
-        }
-        reached.map(|place| (place, woken))
-    }
-
-    /// Takes note of how far a watcher has come. Answers whether anybody else is within `NEAR` of that: a walk over those who
-    /// watch the same, as every hint is.
-    fn come_to(&self, key: K, own: u64, at: u64) -> bool {
-        let mut all = self.seats.lock();
-        if let Some(seat) = all.get_mut(&(key, own)) {
-            seat.at = at;
-        }
-        let mut seats = all.range((key, 0)..=(key, u64::MAX));
-        seats.any(|((_, number), seat)| *number != own && seat.at.abs_diff(at) <= NEAR)
-    }
-
-    fn len(&self) -> usize {
-        self.seats.lock().len()
-    }
-
-    /// Answers the number under which the slot is known.
-    fn insert(&self, key: K, slot: &Arc<Slot>) -> u64 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let slot = Arc::downgrade(slot);
-        let mut seats = self.seats.lock();
-        seats.insert((key, number), Seat { slot, at: 0 });
-        number
-    }
-
-    fn remove(&self, key: K, number: u64) {
-        self.seats.lock().remove(&(key, number));
     }
 }
 
@@ -322,8 +193,9 @@ impl<K: Ord + Copy> Place<K> {
         }
     }
 
-    /// Says that the watcher has come to this position of a log. Answers whether others are so near that they are likely
-    /// to be told the same soon, or were a moment ago: whoever does not read falls behind.
+    /// Says that the watcher has come to this position of a log, and reads on from there: what is hinted at from now on wakes
+    /// it again, so it is to be said before the log is read. Answers whether others are so near that they are likely to be
+    /// told the same soon, or were a moment ago: whoever does not read falls behind.
     pub(super) fn come_to(&self, at: u64) -> bool {
         (self.table)(&self.hub).come_to(self.key, self.number, at)
     }
@@ -334,6 +206,3 @@ impl<K: Ord + Copy> Drop for Place<K> {
         (self.table)(&self.hub).remove(self.key, self.number);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -48,6 +48,19 @@ fn one_of_many_who_watch_the_same_leaves_alone() {
 }
 
 #[test]
+fn who_has_yet_to_look_is_hinted_at_once() {
+    let table = Table::default();
+    let slots: [Arc<Slot>; 2] = Default::default();
+    let numbers = slots.each_ref().map(|slot| table.insert(7, slot));
+    assert_eq!((table.hint(&7), table.hint(&7)), (2, 0));
+    assert!(slots.iter().all(|slot| slot.take_hint()));
+    table.come_to(7, numbers[1], 1);
+    assert_eq!((table.hint(&7), table.hint(&7)), (1, 0));
+    let woken = slots.each_ref().map(|slot| slot.take_hint());
+    assert_eq!(woken, [false, true]);
+}
+
+#[test]
 fn who_has_fallen_far_behind_is_no_company() {
     let table = Table::default();
     let slots: [Arc<Slot>; 3] = Default::default();
