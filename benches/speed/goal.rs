@@ -150,25 +150,19 @@ pub(crate) const ALL: &[Goal] = &[
         ("W4", "redis", "tasks/s of W1 beside them"),
         ("W4", "redis", "tasks/s of W1 before"),
     ),
-    ratio(
+    figure(
         "W1 embedded beside 100 unread streams ÷ without",
         "> 0.95",
         (
             "W4",
             "embedded, unread",
-            "tasks/s of W1 beside 100 unread streams",
+            "tasks/s beside ÷ without, by pairs",
         ),
-        ("W4", "embedded, unread", "tasks/s of W1 without"),
     ),
-    ratio(
+    figure(
         "W1 on Redis beside 100 unread streams ÷ without",
         "> 0.95",
-        (
-            "W4",
-            "redis, unread",
-            "tasks/s of W1 beside 100 unread streams",
-        ),
-        ("W4", "redis, unread", "tasks/s of W1 without"),
+        ("W4", "redis, unread", "tasks/s beside ÷ without, by pairs"),
     ),
     ratio(
         "W5 server CPU a task, embedded, 1,000,000 waiting ÷ 1,000",
@@ -189,10 +183,26 @@ pub(crate) const ALL: &[Goal] = &[
         ("W5", "redis, 1,000 waiting", "Redis CPU µs a task"),
     ),
     ratio(
+        "W5 server CPU a task, embedded, 1,000,000 in one go ÷ 10,000",
+        "≤ 1.2",
+        (
+            "W5",
+            "embedded, 1,000,000 in one go",
+            "server CPU µs a task",
+        ),
+        ("W5", "embedded, 10,000 in one go", "server CPU µs a task"),
+    ),
+    ratio(
         "W5 time a task, embedded, 1,000,000 in one go ÷ 10,000",
         "≤ 1.2",
         ("W5", "embedded, 10,000 in one go", "tasks/s"),
         ("W5", "embedded, 1,000,000 in one go", "tasks/s"),
+    ),
+    ratio(
+        "W5 server CPU a task on Redis, 1,000,000 in one go ÷ 10,000",
+        "≤ 1.2",
+        ("W5", "redis, 1,000,000 in one go", "server CPU µs a task"),
+        ("W5", "redis, 10,000 in one go", "server CPU µs a task"),
     ),
     ratio(
         "W5 time a task on Redis, 1,000,000 in one go ÷ 10,000",

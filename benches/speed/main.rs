@@ -6,6 +6,7 @@
 
 mod check;
 mod client;
+mod disk;
 mod goal;
 #[expect(
     dead_code,

@@ -6,10 +6,11 @@ mod record;
 mod replay;
 mod resp;
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use super::{
     Bench, Fallible,
+    disk::{Probe, longest},
     process::{Redis, echo_server},
     report::{Report, percentile},
 };
@@ -32,6 +33,8 @@ const ALONE: usize = 2_000;
 const MESSAGES: usize = 500_000;
 /// Commands of redis-benchmark.
 const COMMANDS: usize = 1_000_000;
+/// How long the disk is looked at.
+const DISK: Duration = Duration::from_secs(10);
 /// The name in the tables.
 const LIMIT: &str = "limit";
 
@@ -47,6 +50,9 @@ pub(crate) async fn measure(bench: &Bench, report: &mut Report) {
     report.hold(LIMIT, "tonic echo", outcome);
     let outcome = hset(bench, report);
     report.hold(LIMIT, "redis-benchmark", outcome);
+    let case = "fsync of 4 KiB every 20 ms";
+    let outcome = disk(bench, report, case).await;
+    report.hold(LIMIT, case, outcome);
 }
 
 /// The very calls of submit, acquire and commit that the store makes for so many tasks.
@@ -110,6 +116,21 @@ async fn echoes(bench: &Bench, report: &mut Report) -> Fallible<()> {
     }
     report.add(LIMIT, "tonic echo", "messages/s", rates);
     report.add(LIMIT, "tonic echo, one at a time", "p50 ms", half);
+    Ok(())
+}
+
+/// The disk, with nothing else to do.
+async fn disk(bench: &Bench, report: &mut Report, case: &str) -> Fallible<()> {
+    let probe = Probe::start(&bench.folder)?;
+    tokio::time::sleep(DISK).await;
+    let millis = probe.finish()?;
+    for (what, figure) in [
+        ("p50 ms", percentile(&millis, 0.5)),
+        ("p99 ms", percentile(&millis, 0.99)),
+        ("longest ms", longest(&millis)),
+    ] {
+        report.add(LIMIT, case, what, figure.into_iter().collect());
+    }
     Ok(())
 }
 
