@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use reqwest::Url;
+use url::Url;
 
 use super::{Config, api_key, endpoint::LIST, fault::Faults, key, layers::Layers, value};
 use crate::upstream::{Config as UpstreamConfig, Endpoint, Models};

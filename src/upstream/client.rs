@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
@@ -21,7 +21,7 @@ use super::{
     retry_after::retry_after,
     shared::Shared,
     taxonomy::{Observed, Phase, held_back, is_held_back, judge},
-    transport::{Answer, Content, exchange, http_client},
+    transport::{Answer, Content, Http, exchange, http_client},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -45,7 +45,7 @@ const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "apim-request-id",
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    http: reqwest::Client,
+    http: Http,
     endpoint: Endpoint,
     key: Option<SecretString>,
     credential: Option<(HeaderName, HeaderValue)>,
@@ -78,7 +78,7 @@ impl Client {
         };
         let key = key.map(ExposeSecret::expose_secret).unwrap_or_default();
         let mut scope = blake3::Hasher::new();
-        for part in [endpoint.join("").as_str(), key] {
+        for part in [&endpoint.name(), key] {
             scope.update(part.as_bytes()).update(b"\0");
         }
         Ok(Client(Arc::new(Inner {
@@ -213,9 +213,9 @@ impl Client {
             listener.begin();
         }
         let sent = Sent::default();
-        let url = self.0.endpoint.join(call.kind.path());
+        let uri = self.0.endpoint.uri(call.kind);
         let body = sent.body(body);
-        let exchange = exchange(&self.0.http, url, headers, body, call);
+        let exchange = exchange(&self.0.http, uri, headers, body, call);
         let lost = |phase| if sent.is_set() { phase } else { Phase::NotSent };
         turn.go();
         match timeout(call.timeout, exchange).await {

@@ -44,9 +44,9 @@ mod unsent;
 use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use reqwest::Url;
 use secrecy::SecretString;
 use serde::Serialize;
+use url::Url;
 
 use crate::model::Kind;
 
@@ -187,7 +187,7 @@ pub enum Error {
     ApiKey,
     /// TLS or the connection pool could not be set up.
     #[error("set up the upstream client")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] rustls::Error),
 }
 
 #[derive(Serialize)]

@@ -11,22 +11,27 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
-use reqwest::{
-    Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+use http::{
+    Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT},
 };
+use hyper::body::{Body, Frame, SizeHint};
 use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use super::{Call, Error, Style};
+use crate::model::Kind;
 
+/// How this client calls itself.
+const AGENT: &str = concat!("tidings/", env!("CARGO_PKG_VERSION"));
 /// Where Azure wants the key.
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// Where calls go: the base URL, with its query, taken apart once.
-#[derive(Clone)]
+/// Where calls go: the base URL, with its query, put together with every path once.
 pub(super) struct Endpoint {
     base: Url,
+    /// In the order of [`Kind::ALL`].
+    uris: [Uri; Kind::ALL.len()],
 }
 
 impl Endpoint {
@@ -43,7 +48,13 @@ impl Endpoint {
             ));
         }
         base.set_fragment(None);
-        Ok(Endpoint { base })
+        let mut uris = <[Uri; Kind::ALL.len()]>::default();
+        for (uri, kind) in uris.iter_mut().zip(Kind::ALL) {
+            let url = below(&base, kind.path());
+            *uri = Uri::try_from(url.as_str())
+                .map_err(|_| Error::BaseUrl("it holds characters that no request can carry"))?;
+        }
+        Ok(Endpoint { base, uris })
     }
 
     /// Whether calls go out in the clear.
@@ -51,13 +62,23 @@ impl Endpoint {
         self.base.scheme() == "http"
     }
 
-    /// The URL of `path` below the base.
-    pub(super) fn join(&self, path: &str) -> Url {
-        let mut url = self.base.clone();
-        let base_path = self.base.path().trim_end_matches('/');
-        url.set_path(&format!("{base_path}/{}", path.trim_start_matches('/')));
-        url
+    /// What tells it from others.
+    pub(super) fn name(&self) -> String {
+        below(&self.base, "").into()
     }
+
+    /// Where requests of a kind go.
+    pub(super) fn uri(&self, kind: Kind) -> Uri {
+        self.uris[kind as usize].clone()
+    }
+}
+
+/// The URL of `path` below the base, and before its query.
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let base_path = base.path().trim_end_matches('/');
+    url.set_path(&format!("{base_path}/{}", path.trim_start_matches('/')));
+    url
 }
 
 /// The header that carries a key, which no `Debug` shows.
@@ -84,6 +105,8 @@ pub(super) fn headers(
     credential: Option<&(HeaderName, HeaderValue)>,
 ) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(
         "idempotency-key",
@@ -104,11 +127,11 @@ pub(super) struct Sent(Arc<AtomicBool>);
 
 impl Sent {
     /// A body that marks this when it is sent.
-    pub(super) fn body(&self, bytes: Bytes) -> reqwest::Body {
-        reqwest::Body::wrap(Marked {
+    pub(super) fn body(&self, bytes: Bytes) -> Marked {
+        Marked {
             bytes: Some(bytes),
             sent: self.clone(),
-        })
+        }
     }
 
     /// Whether the body may have left this machine.
@@ -117,7 +140,9 @@ impl Sent {
     }
 }
 
-struct Marked {
+/// Such a body.
+#[derive(Debug)]
+pub(super) struct Marked {
     bytes: Option<Bytes>,
     sent: Sent,
 }
@@ -168,7 +193,16 @@ mod tests {
             ),
         ] {
             let endpoint = Endpoint::parse(base).unwrap();
-            assert_eq!(endpoint.join("/chat/completions").as_str(), url);
+            assert_eq!(endpoint.uri(Kind::Chat), url);
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_own_path() {
+        let endpoint = Endpoint::parse("http://host/v1?a=b").unwrap();
+        for kind in Kind::ALL {
+            let path = format!("/v1{}?a=b", kind.path());
+            assert_eq!(endpoint.uri(kind).path_and_query().unwrap().as_str(), path);
         }
     }
 

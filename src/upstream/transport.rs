@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use reqwest::{
-    Body, Response, Url,
-    header::{CONTENT_TYPE, HeaderMap},
-    redirect, retry,
+use http::{HeaderMap, Method, Request, Uri, header::CONTENT_TYPE, response::Parts};
+use http_body_util::{BodyDataStream, BodyExt as _};
+use hyper::body::{Body as _, Incoming};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
 };
+use rustls::{ClientConfig, RootCertStore};
 
-use super::{Call, Error, assemble::Broken, stream as streamed};
+use super::{Call, Error, assemble::Broken, request::Marked, stream as streamed};
 
 /// A server that takes longer to accept a connection is taken to be away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,6 +23,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Finds dead peers behind silent networks long before a task's timeout does.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Between further looks at a silent connection, of which so many may stay without an answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_RETRIES: u32 = 3;
 /// Far above what a model can say in one answer.
 const BODY_MAX: usize = 16 * 1024 * 1024;
 
@@ -45,87 +53,107 @@ impl Answer {
     }
 }
 
-/// A pool of connections. `plain` is for servers that are called without TLS.
-pub(super) fn http_client(plain: bool) -> Result<reqwest::Client, Error> {
-    let builder = reqwest::Client::builder()
-        .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
+/// A pool of connections. It follows no redirect, which would send a POST, and may bill it, twice, and carry the key
+/// elsewhere; it repeats no request that was sent, since attempts are counted by the task; and it asks no variable of the
+/// environment where prompts go.
+pub(super) type Http = Client<TimeoutConnector<HttpsConnector<HttpConnector>>, Marked>;
+
+/// Such a pool. `plain` is for servers that are called without TLS.
+pub(super) fn http_client(plain: bool) -> Result<Http, Error> {
+    let config = ClientConfig::builder();
+    let config = if plain {
+        // The machine's certificates are not needed, and a bare container has none.
+        config.with_root_certificates(RootCertStore::empty())
+    } else {
+        config.try_with_platform_verifier().map_err(Error::Client)?
+    };
+    let tls = HttpsConnectorBuilder::new()
+        .with_tls_config(config.with_no_client_auth())
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp());
+    let mut connector = TimeoutConnector::new(tls);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    Ok(Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(usize::MAX)
-        .tcp_nodelay(true)
-        .tcp_keepalive(KEEPALIVE)
         .http2_adaptive_window(true)
         .http2_keep_alive_interval(KEEPALIVE)
-        .http2_keep_alive_while_idle(false)
-        // A redirected POST would be sent, and may be billed, twice, and carry the key elsewhere.
-        .redirect(redirect::Policy::none())
-        // Attempts are counted by the task, not hidden in here.
-        .retry(retry::never())
-        // Only what is configured decides where prompts go, not a variable of the environment.
-        .no_proxy();
-    let builder = if plain {
-        // The machine's certificates are not needed, and a bare container has none.
-        builder.tls_certs_only([])
-    } else {
-        builder
-    };
-    builder
-        .build()
-        .map_err(|error| Error::Client(error.without_url()))
+        .build(connector))
 }
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(KEEPALIVE));
+    tcp
+}
+
+/// No reply, or not all of it.
+#[derive(Debug)]
+pub(super) struct Lost;
 
 /// Sends a call as this request, and reads all of the reply. Where the call has a listener a stream was asked for.
 pub(super) async fn exchange(
-    http: &reqwest::Client,
-    url: Url,
+    http: &Http,
+    uri: Uri,
     headers: HeaderMap,
-    body: Body,
+    body: Marked,
     call: &Call,
-) -> Result<Answer, reqwest::Error> {
-    let response = http.post(url).headers(headers).body(body).send().await?;
-    let status = response.status().as_u16();
-    let headers = response.headers().clone();
-    let body = match read_body(response, call).await {
+) -> Result<Answer, Lost> {
+    let mut request = Request::new(body);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    let response = http.request(request).await.map_err(|_| Lost)?;
+    let (head, body) = response.into_parts();
+    let body = match read_body(&head, body, call).await {
         // What an error says is less than what its status says.
-        Err(_) if !is_success(status) => Content::Whole(Bytes::new()),
+        Err(Lost) if !head.status.is_success() => Content::Whole(Bytes::new()),
         other => other?,
     };
     Ok(Answer {
-        status,
-        headers,
+        status: head.status.as_u16(),
+        headers: head.headers,
         body,
     })
 }
 
-async fn read_body(mut response: Response, call: &Call) -> Result<Content, reqwest::Error> {
-    if response
-        .content_length()
-        .is_some_and(|length| length > BODY_MAX as u64)
-    {
+async fn read_body(head: &Parts, mut reply: Incoming, call: &Call) -> Result<Content, Lost> {
+    if reply.size_hint().lower() > BODY_MAX as u64 {
         return Ok(Content::TooLarge);
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = reply.frame().await {
+        let Ok(chunk) = frame.map_err(|_| Lost)?.into_data() else {
+            continue;
+        };
         if body.len() + chunk.len() > BODY_MAX {
             return Ok(Content::TooLarge);
         }
         let is_first = body.trim_ascii_start().is_empty();
         body.extend_from_slice(&chunk);
-        if is_first && is_stream(&response, call.listener.is_some(), &body) {
-            return Ok(read_stream(body.freeze(), response, call).await);
+        if is_first && is_stream(head, call.listener.is_some(), &body) {
+            return Ok(read_stream(body.freeze(), reply, call).await);
         }
     }
     Ok(Content::Whole(body.freeze()))
 }
 
-fn is_stream(response: &Response, asked: bool, begun: &[u8]) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE);
+fn is_stream(head: &Parts, asked: bool, begun: &[u8]) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok());
-    is_success(response.status().as_u16()) && streamed::is_stream(kind, asked, begun)
+    head.status.is_success() && streamed::is_stream(kind, asked, begun)
 }
 
-async fn read_stream(begun: Bytes, response: Response, call: &Call) -> Content {
-    let chunks = stream::iter([Ok(begun)]).chain(response.bytes_stream());
+async fn read_stream(begun: Bytes, reply: Incoming, call: &Call) -> Content {
+    let chunks = stream::iter([Ok(begun)]).chain(BodyDataStream::new(reply));
     match streamed::read(chunks, BODY_MAX, call).await {
         Ok(body) => Content::Whole(body.into()),
         Err(broken) => Content::Broken(broken),

@@ -42,8 +42,7 @@ const KEPT_TO: [(&str, &[&str]); 12] = [
     ("redis", &["store/redis"]),
     ("fjall", &["store/embedded"]),
     ("jsonschema", &["model"]),
-    // Configuration checks addresses with its `Url`.
-    ("reqwest", &["upstream", "config"]),
+    ("hyper_rustls", &["upstream"]),
     ("axum", &["admin", "simulator"]),
     ("std::env::var", &["config"]),
     ("env::var", &["config"]),
@@ -210,7 +209,7 @@ fn a_crate_outside_its_rooms_is_named() {
     assert!(faults[0].starts_with("src/worker/pool.rs:1: `tonic` is kept to"));
     assert!(faults[1].starts_with("src/worker/pool.rs:2: `std::env::var` is kept to"));
     assert_eq!(
-        super::architecture::faults("service/mod.rs", "use reqwest::Client;").len(),
+        super::architecture::faults("service/mod.rs", "use hyper_rustls::HttpsConnector;").len(),
         1
     );
     assert_eq!(

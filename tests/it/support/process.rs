@@ -27,7 +27,12 @@ impl Process {
 
     /// Starts a server on any free port, with its log going to `log`, and waits for its line on stdout.
     pub(crate) fn start(args: &[&str], log: Stdio) -> Process {
-        let mut child = program()
+        Self::launch(program(), args, log)
+    }
+
+    /// As [`Process::start`], where the program has an environment of its own.
+    pub(crate) fn launch(mut program: Command, args: &[&str], log: Stdio) -> Process {
+        let mut child = program
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .stdin(Stdio::null())

@@ -10,3 +10,4 @@ mod secrets;
 mod simulation;
 mod streams;
 mod throttling;
+mod tls;
