@@ -16,8 +16,11 @@ use crate::{
 
 /// Heavier tasks stay on disk: fetching them is what takes time then, and they would soon fill all the room.
 const HEAVIEST: usize = 4 << 10;
-/// What one half of a shelf holds.
-const ROOM: usize = 6 << 20;
+/// What one half of the shelf of queued tasks holds, some 50,000 small ones: where many are submitted faster than they are
+/// worked off, to read them back is a tenth of the CPU time.
+const QUEUED_ROOM: usize = 32 << 20;
+/// What one half of the shelf of the others holds.
+const MOVED_ROOM: usize = 6 << 20;
 /// After so many queued tasks that found no room, those that have it longest lose it: they do not seem to start.
 const PATIENCE: usize = 1 << 16;
 
@@ -26,7 +29,7 @@ const PATIENCE: usize = 1 << 16;
 pub(super) struct Recent(RwLock<Shelves>);
 
 /// Queued tasks and others do not drive each other out: of the former the oldest are needed first, of the latter the newest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shelves {
     queued: Shelf,
     moved: Shelf,
@@ -34,10 +37,12 @@ struct Shelves {
 }
 
 /// What came last, and what came before that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shelf {
     young: Half,
     old: Half,
+    /// Bytes that either of them holds.
+    room: usize,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +88,26 @@ impl Recent {
     }
 }
 
+impl Shelf {
+    fn new(room: usize) -> Self {
+        Shelf {
+            young: Half::default(),
+            old: Half::default(),
+            room,
+        }
+    }
+}
+
+impl Default for Shelves {
+    fn default() -> Self {
+        Shelves {
+            queued: Shelf::new(QUEUED_ROOM),
+            moved: Shelf::new(MOVED_ROOM),
+            refused: 0,
+        }
+    }
+}
+
 impl Shelves {
     fn get(&self, id: TaskId) -> Option<&Arc<Task>> {
         let [moved, queued] = [&self.moved, &self.queued];
@@ -111,8 +136,8 @@ impl Shelves {
             true => &mut self.queued,
             false => &mut self.moved,
         };
-        if shelf.young.bytes >= ROOM {
-            if is_queued && shelf.old.bytes > ROOM / 4 && self.refused < PATIENCE {
+        if shelf.young.bytes >= shelf.room {
+            if is_queued && shelf.old.bytes > shelf.room / 4 && self.refused < PATIENCE {
                 self.refused += 1;
                 return;
             }
