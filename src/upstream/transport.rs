@@ -86,6 +86,8 @@ pub(super) fn http_client(plain: bool) -> Result<Http, Error> {
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
+    // Shared out among a name's addresses: one that does not answer leaves time for the next.
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));

@@ -1,6 +1,6 @@
 //! Upstreams behind TLS, whose certificates the machine trusts: in a process of its own, which is told where those are.
 
-use std::{convert::Infallible, path::Path, process::Stdio, sync::Arc};
+use std::{convert::Infallible, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use http::{Request, Response, Version};
 use http_body_util::Full;
@@ -11,30 +11,37 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use rcgen::{Certificate, CertifiedKey, KeyPair};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
-use tidings::proto::v1::TaskStatus;
-use tokio::net::{TcpListener, TcpStream};
+use tidings::proto::v1::{ErrorCode, TaskStatus};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::block_in_place,
+};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::{
+    eventually,
     process::{Process, program},
-    server::{prompt, status_of, submit, watch_batch},
+    server::{prompt, status, status_of, submit, watch_batch},
 };
 
-/// Where the machine's certificates are looked for.
-const TRUSTED: &str = "SSL_CERT_FILE";
+/// The file with what the process trusts.
+const TRUSTED: &str = "trusted.pem";
 const HTTP_1: &[u8] = b"http/1.1";
 const HTTP_2: &[u8] = b"h2";
 const ANSWER: &str = r#"{"model":"m","choices":[{"index":0,"finish_reason":"stop",
     "message":{"role":"assistant","content":"over TLS"}}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
 
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The versions in which requests came.
 type Versions = Arc<Mutex<Vec<Version>>>;
 
-/// A server that offers this protocol, and the file with its certificate.
+/// A server that offers this protocol, under a certificate that is trusted.
 async fn server(protocol: &[u8], folder: &Path) -> (String, Versions) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(folder.join("trusted.pem"), made.cert.pem()).unwrap();
+    let made = self_signed();
+    trust(folder, &made.cert);
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let mut config = config
@@ -55,6 +62,33 @@ async fn server(protocol: &[u8], folder: &Path) -> (String, Versions) {
         }
     });
     (format!("https://localhost:{port}/v1"), versions)
+}
+
+fn self_signed() -> CertifiedKey<KeyPair> {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
+}
+
+/// Trusts this certificate alone.
+fn trust(folder: &Path, cert: &Certificate) {
+    std::fs::write(folder.join(TRUSTED), cert.pem()).unwrap();
+}
+
+/// A server of tasks that calls this upstream.
+fn process(folder: &Path, base_url: &str) -> Process {
+    let store = format!("embedded:{}", folder.join("store").display());
+    let mut program = program();
+    program.env("SSL_CERT_FILE", folder.join(TRUSTED));
+    let args = [
+        "--store",
+        &store,
+        "--upstream-url",
+        base_url,
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--log",
+        "warn",
+    ];
+    block_in_place(|| Process::launch(program, &args, Stdio::inherit()))
 }
 
 async fn serve(tls: TlsAcceptor, stream: TcpStream, versions: Versions) {
@@ -85,20 +119,7 @@ async fn serve(tls: TlsAcceptor, stream: TcpStream, versions: Versions) {
 async fn is_called_over(protocol: &[u8], version: Version) {
     let folder = tempfile::tempdir().unwrap();
     let (base_url, versions) = server(protocol, folder.path()).await;
-    let store = format!("embedded:{}", folder.path().join("store").display());
-    let mut program = program();
-    program.env(TRUSTED, folder.path().join("trusted.pem"));
-    let args = [
-        "--store",
-        &store,
-        "--upstream-url",
-        &base_url,
-        "--admin-listen",
-        "127.0.0.1:0",
-        "--log",
-        "warn",
-    ];
-    let process = tokio::task::block_in_place(|| Process::launch(program, &args, Stdio::inherit()));
+    let process = process(folder.path(), &base_url);
     let mut client = process.client().await;
     let batch = submit(&mut client, [prompt("a"), prompt("b")]).await;
     let told = watch_batch(&mut client, &batch.batch_id).await;
@@ -117,4 +138,20 @@ async fn a_server_that_speaks_http_2_is_called_in_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_speaks_http_1_is_called_in_it() {
     is_called_over(HTTP_1, Version::HTTP_11).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_certificate_is_not_trusted_is_told_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base_url, versions) = server(HTTP_1, folder.path()).await;
+    trust(folder.path(), &self_signed().cert);
+    let process = process(folder.path(), &base_url);
+    let mut client = process.client().await;
+    let batch = submit(&mut client, [prompt("a")]).await;
+    let failed = eventually("the task is tried again", PATIENCE, async || {
+        let task = status(&mut client, &batch.task_ids[0]).await;
+        task.attempts.first().and_then(|it| it.error.clone())
+    });
+    assert_eq!(failed.await.code(), ErrorCode::UpstreamUnreachable);
+    assert_eq!(*versions.lock(), []);
 }
