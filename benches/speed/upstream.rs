@@ -4,7 +4,7 @@ use super::{
     Bench, Fallible,
     check::sound,
     client::{self, Job},
-    disk::{LONGEST_SYNC, Probe, longest},
+    disk::{LONGEST_SYNC, Probe},
     process::{Setup, Upstream},
     report::Report,
     stage::{Kind, Stage},
@@ -44,17 +44,19 @@ async fn of_store(bench: &Bench, report: &mut Report, kind: Kind) -> Fallible<()
     let ideal = count as f64 * SECONDS / IN_FLIGHT as f64;
     let (mut wall, mut cpu, mut synced) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..bench.rounds {
-        let probe = Probe::start(&bench.folder)?;
+        let probe = Probe::beside(bench, kind)?;
         let before = stage.cpu_seconds()?;
         let round = client::run(&clients, Job::Prompt, count).await?;
         cpu.push((stage.cpu_seconds()? - before) * 1e3 / count as f64);
-        synced.extend(longest(&probe.finish()?));
+        synced.extend(probe.map(Probe::longest).transpose()?.flatten());
         sound(&round, Job::Prompt, count)?;
         wall.push(round.took.as_secs_f64() / ideal);
     }
     report.add(W3, kind.name(), "wall ÷ ideal", wall);
     report.add(W3, kind.name(), "CPU ms a task", cpu);
-    report.add(W3, kind.name(), LONGEST_SYNC, synced);
+    if kind == Kind::Embedded {
+        report.add(W3, kind.name(), LONGEST_SYNC, synced);
+    }
     let peak = stage.memory("VmHWM")? / f64::from(1 << 20);
     report.add(
         W3,

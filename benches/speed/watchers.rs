@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     Bench, Fallible,
     client::Job,
-    disk::{LONGEST_SYNC, Probe, longest},
+    disk::{LONGEST_SYNC, Probe},
     process::Setup,
     report::{Report, percentile},
     stage::{Kind, Stage},
@@ -65,17 +65,23 @@ async fn open(bench: &Bench, report: &mut Report, kind: Kind) -> Fallible<()> {
     let beside = rounds(bench, &stage, job, bench.scaled(TASKS), bench.rounds).await?;
     report.add(W4, name, "tasks/s of W1 before", alone.tasks);
     report.add(W4, name, "tasks/s of W1 beside them", beside.tasks);
-    let share = crowd.len() / 2 / bench.rounds;
+    let share = (crowd.len() / 2 / bench.rounds).max(1);
     let (mut half, mut most, mut synced) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for _ in 0..bench.rounds {
-        let probe = Probe::start(&bench.folder)?;
+        let probe = Probe::beside(bench, kind)?;
         let told = crowd.tell(&stage, share, Some(PER_SECOND)).await?;
-        synced.extend(longest(&probe.finish()?));
+        synced.extend(probe.map(Probe::longest).transpose()?.flatten());
         half.extend(percentile(&told.millis, 0.5));
         most.extend(percentile(&told.millis, 0.99));
+        all.extend(told.millis);
     }
     soon(report, name, half, most);
-    report.add(W4, name, LONGEST_SYNC, synced);
+    let most = percentile(&all, 0.99).into_iter().collect();
+    report.add(W4, name, "p99 ms of all rounds together", most);
+    if kind == Kind::Embedded {
+        report.add(W4, name, LONGEST_SYNC, synced);
+    }
     let rest = crowd.len();
     let told = crowd.tell(&stage, rest, None).await?;
     let rate = rest as f64 / told.took.as_secs_f64();
