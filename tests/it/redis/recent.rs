@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, future::join_all};
+use futures::{
+    StreamExt as _,
+    future::{join_all, ready},
+};
 use rand::RngExt as _;
 use tidings::{
     model::{BatchId, IdRange, Priority, TaskId, WorkerId},
@@ -66,13 +69,15 @@ impl Process {
         let hub = self.hub.clone();
         tokio::spawn(async move {
             let events = batch::watch(hub, batch, <_>::default()).await.unwrap();
-            let moved = events.filter_map(async |event| match event.unwrap() {
-                batch::Event::Moved { entry, task, .. } => {
-                    let told = task.unwrap().history[entry.revision as usize - 1].status;
-                    assert_eq!(told, entry.status);
-                    Some((entry.task, entry.revision))
-                }
-                _ => None,
+            let moved = events.filter_map(|event| {
+                ready(match event.unwrap() {
+                    batch::Event::Moved { entry, task, .. } => {
+                        let told = task.unwrap().history[entry.revision as usize - 1].status;
+                        assert_eq!(told, entry.status);
+                        Some((entry.task, entry.revision))
+                    }
+                    _ => None,
+                })
             });
             moved.collect().await
         })
