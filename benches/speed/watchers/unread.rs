@@ -25,6 +25,29 @@ struct Look {
     server: f64,
 }
 
+/// A look without the streams, and one beside them.
+type Pair = (Look, Look);
+type Figure = (&'static str, fn(&Pair) -> f64);
+
+/// What is told of the pairs.
+const FIGURES: [Figure; 5] = [
+    ("tasks/s of W1 without", |(without, _)| without.rate),
+    ("tasks/s of W1 beside 100 unread streams", |(_, beside)| {
+        beside.rate
+    }),
+    (
+        "tasks/s beside ÷ without, by pairs",
+        |(without, beside)| beside.rate / without.rate,
+    ),
+    ("server CPU µs a task without", |(without, _)| {
+        without.server
+    }),
+    (
+        "server CPU a task beside ÷ without, by pairs",
+        |(without, beside)| beside.server / without.server,
+    ),
+];
+
 /// Measures in pairs, one behind the other, of which every second begins with the streams: the machine's speed drifts by
 /// more than they change.
 pub(super) async fn measure(
@@ -49,32 +72,9 @@ pub(super) async fn measure(
             (look(&stage, &clients, count, 0).await?, beside)
         });
     }
-    let all = |of: fn(&(Look, Look)) -> f64| pairs.iter().map(of).collect();
-    report.add(W4, case, "tasks/s of W1 without", all(|pair| pair.0.rate));
-    report.add(
-        W4,
-        case,
-        "tasks/s of W1 beside 100 unread streams",
-        all(|pair| pair.1.rate),
-    );
-    report.add(
-        W4,
-        case,
-        "tasks/s beside ÷ without, by pairs",
-        all(|pair| pair.1.rate / pair.0.rate),
-    );
-    report.add(
-        W4,
-        case,
-        "server CPU µs a task without",
-        all(|pair| pair.0.server),
-    );
-    report.add(
-        W4,
-        case,
-        "server CPU a task beside ÷ without, by pairs",
-        all(|pair| pair.1.server / pair.0.server),
-    );
+    for (what, of) in FIGURES {
+        report.add(W4, case, what, pairs.iter().map(of).collect());
+    }
     Ok(())
 }
 
